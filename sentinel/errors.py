@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The two families of failure: the outside misbehaved, or we did.
+
+An ``OutsideError`` is expected in operation: it is counted, shown, and never ends the daemon.
+Everything else that escapes is a bug and is allowed to be loud.
+"""
+
+
+class SentinelError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class OutsideError(SentinelError):
+    """A datagram, a feed, a switch or a person gave us something unusable."""
+
+
+class DecodeError(OutsideError):
+    """Bytes that are not what their header claims.
+
+    ``offset`` counts octets from the start of the datagram (or packet) the error was found in;
+    ``sample_format`` is the ``enterprise:format`` tag of the sample, where one was open.
+    """
+
+    def __init__(self, reason: str, offset: int, sample_format: str | None = None) -> None:
+        where = f" in sample {sample_format}" if sample_format else ""
+        super().__init__(f"{reason} at offset {offset}{where}")
+        self.reason = reason
+        self.offset = offset
+        self.sample_format = sample_format
+
+
+class FeedError(OutsideError):
+    """A feed that cannot take the place of its last good copy. ``reason`` is a counter label."""
+
+    def __init__(self, feed: str, reason: str, detail: str) -> None:
+        super().__init__(f"feed {feed}: {detail}")
+        self.feed = feed
+        self.reason = reason
+        self.detail = detail
+
+
+class SwitchError(OutsideError):
+    """A switch that did not do as asked.
+
+    ``permanent`` tells a refusal of this very rule (do not repeat it there) from trouble that may pass.
+    """
+
+    def __init__(self, switch: str, reason: str, detail: str, *, permanent: bool = False) -> None:
+        super().__init__(f"switch {switch}: {detail}")
+        self.switch = switch
+        self.reason = reason
+        self.detail = detail
+        self.permanent = permanent
+
+
+class RecordingError(OutsideError):
+    """A capture file that cannot be read, or not to its end."""
+
+
+class StoreError(OutsideError):
+    """The database is full, locked, corrupt, or of a newer schema."""
+
+
+class ConfigError(OutsideError):
+    """Everything that is wrong with a configuration, all at once: one line per finding."""
+
+    def __init__(self, source: str, findings: list[str]) -> None:
+        super().__init__("\n".join(f"{source}: {line}" for line in findings))
+        self.source = source
+        self.findings = findings

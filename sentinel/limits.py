@@ -15,3 +15,118 @@ MAX_DATAGRAM_BYTES = 65_507
 MAX_SAMPLES_PER_DATAGRAM = MAX_DATAGRAM_BYTES // 8
 # Likewise for the records of one sample.
 MAX_RECORDS_PER_SAMPLE = MAX_DATAGRAM_BYTES // 8
+
+# --- web -----------------------------------------------------------------------------------------
+# The largest body a route reads is two addresses and a number of seconds, under 200 octets; twenty times that.
+MAX_REQUEST_BODY_BYTES = 4 * KIB
+# The server itself stops reading here, before a thread is involved; above the line before so that most get a JSON answer.
+MAX_REQUEST_RECEIVED_BYTES = 64 * KIB
+# Browsers send under 2 KiB to a loopback service, proxies add as much again.
+MAX_REQUEST_HEADER_BYTES = 16 * KIB
+# Identifiers are ours: the longest is two IPv6 addresses (2 x 39) and a separator, rounded up.
+MAX_WEB_ID_CHARS = 128
+# Rows of one list answer; a detection is about 1 KiB of JSON, so 1,000 rows are about 1 MiB.
+MAX_LIST_ROWS = 1_000
+DEFAULT_LIST_ROWS = 200
+# Observers shown per detection: a large fabric has tens of hops, not hundreds; `observers_total` tells the rest.
+MAX_OBSERVERS_SHOWN = 64
+# Seconds one long poll may last: under the 60 s after which common proxies cut an idle connection.
+MAX_LONG_POLL_S = 50.0
+# Long polls waiting at once, each of which holds a thread; a console holds one per tab.
+MAX_LONG_POLLS = 16
+# Threads that are left for everything else when all long polls wait.
+WEB_WORKER_THREADS = 8
+# Connections open at once, each at most MAX_REQUEST_RECEIVED_BYTES of memory: 128 x 64 KiB = 8 MiB.
+MAX_WEB_CONNECTIONS = 128
+# Seconds in which a request must have arrived whole, and after which an idle connection is closed.
+REQUEST_ARRIVAL_S = 20.0
+IDLE_CONNECTION_S = 60
+# Events in one answer; a client that is behind asks again at once.
+MAX_EVENTS_PER_POLL = 500
+# The longest a capture may be asked for or extended by, in seconds: a week, past which nobody is looking.
+MAX_CAPTURE_REQUEST_S = 7 * 24 * 3600
+# A token file is written by hand: 256 lines of a name and a token, no longer than 64 and 512 characters.
+MAX_TOKENS = 256
+MAX_TOKEN_CHARS = 512
+# Shorter ones can be guessed: 16 characters of base64 are 96 bits.
+MIN_TOKEN_CHARS = 16
+MAX_TOKEN_FILE_BYTES = 256 * KIB
+
+# --- report: event log and metrics ---------------------------------------------------------------
+# Octets of one event's line: 64 observers at about 250 octets and 64 indicators at about 120 make 24 KiB; ten times that.
+MAX_EVENT_BYTES = 256 * KIB
+# Events kept in memory for the API; at about 2 KiB each 8 MiB.
+EVENT_RING_EVENTS = 4_096
+# The event log: 64 MiB and seven older files, 512 MiB in all.
+EVENT_LOG_BYTES = 64 * MIB
+EVENT_LOG_OLD_FILES = 7
+# Series of one metric: a switch or feed name each, and a fabric has hundreds; Prometheus suffers from ten thousands.
+MAX_METRIC_SERIES = 2_000
+MAX_METRIC_LABEL_CHARS = 128
+
+# --- capture -------------------------------------------------------------------------------------
+# Live captures in all: ten times what 100 switches of 100 entries can hold; some 2 kB each, so 20 MB.
+MAX_LIVE_CAPTURES = 10_000
+# New captures in one minute over all agents: a fabric-wide outbreak, yet far from what forged samples could ask for.
+MAX_NEW_CAPTURES_PER_MINUTE = 600
+# Agents whose new captures are counted separately; more than any inventory we have seen.
+MAX_AGENTS_COUNTED = 10_000
+# Reasons kept for detections that are not captured, and pairs held back after their capture ended: ~200 B each.
+MAX_REFUSALS_KEPT = 10_000
+MAX_HELD_PAIRS = 10_000
+# A person may extend a capture by a day at a time, so that a forgotten one ends.
+MAX_EXTENSION_S = 86_400.0
+# One answer of a shim: 10,000 rules of three lines of 150 octets with counters is some 8 MB.
+MAX_SWITCH_ANSWER_BYTES = 16 * MIB
+# How long any single request to a shim may take in all; a commit of a full TCAM takes some seconds.
+SWITCH_CONNECT_TIMEOUT_S = 3.0
+SWITCH_ANSWER_TIMEOUT_S = 20.0
+# Requests to switches under way at once: one per switch, so a slow one holds one of these.
+SWITCH_WORKERS = 16
+# Agents probed at once without standing in the inventory, so that forged agents cannot make us call around.
+MAX_PROBED_AGENTS = 1_000
+
+# --- blacklist -----------------------------------------------------------------------------------
+# The largest list in common use (StopForumSpam, 180 days) is 3.5 MB; nine times that.
+MAX_FEED_BYTES = 32 * MIB
+# On the wire, before decompression: the same, as most servers send lists as they are.
+MAX_FEED_WIRE_BYTES = MAX_FEED_BYTES
+# One entry costs about 200 octets here: 200 MB is what one feed may take while it is read.
+MAX_FEED_ENTRIES = 1_000_000
+# Twice the entries: comments and blank lines. Splitting 32 MiB of line ends would cost 256 MiB of references.
+MAX_FEED_LINES = 2 * MAX_FEED_ENTRIES
+# The longest honest line is a comment of a few hundred characters.
+MAX_FEED_LINE_CHARS = 4 * KIB
+# Per download: enough to see what is wrong, and none of the rest.
+MAX_FEED_LINE_ERRORS_KEPT = 20
+MAX_FEED_REJECTS_KEPT = 100
+MAX_FEED_LOCAL_LISTED_KEPT = 100
+MAX_FEED_COMMENTS_KEPT = 100
+MAX_FEED_EXCERPT_CHARS = 80
+# emerging-Block-IPs.txt has 6 groups, Suricata's categories are one octet.
+MAX_FEED_GROUPS = 1000
+MAX_FEED_GROUP_CHARS = 80
+# Wider prefixes are mistakes or sabotage: no list of hosts lists a 256th of the Internet, nor a v6 registry's whole block.
+MIN_FEED_PREFIX_V4 = 8
+MIN_FEED_PREFIX_V6 = 19
+# A download replaces the last good one only when at most so many of its lines are unreadable (and one line never decides),
+# and when it has at least half and (above a thousand entries) at most ten times as many entries.
+MAX_FEED_UNREADABLE_SHARE = 0.05
+MIN_FEED_SHARE_OF_LAST = 0.5
+MAX_FEED_GROWTH = 10
+FEED_GROWTH_CHECKED_FROM = 1000
+# A TOML file of twenty keys.
+MAX_FEED_DESCRIPTOR_BYTES = 64 * KIB
+# Seconds. 32 MiB at 4 Mbit/s take 64; a server that trickles is cut off.
+FEED_CONNECT_TIMEOUT_S = 10.0
+FEED_READ_TIMEOUT_S = 20.0
+FEED_TOTAL_TIMEOUT_S = 120.0
+MAX_FEED_REDIRECTS = 5
+# FWrev is a number of four digits; some servers add text.
+MAX_FEED_REVISION_BYTES = 1 * KIB
+# Our own JSON beside a cached list is under 2 KiB.
+MAX_FEED_SIDECAR_BYTES = 64 * KIB
+# A server may ask us to stay away for long, but not for ever.
+MAX_FEED_RETRY_AFTER_S = 7 * 86_400.0
+# After so long without a full download validators and revisions are no longer believed: an ETag may lie.
+MAX_FEED_AGE_WITHOUT_BODY_S = 7 * 86_400.0

@@ -1,0 +1,203 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""All lists in force as two radix tries, and the holder that swaps them whole.
+
+A node's value is the tuple of ``(feed, group)`` pairs that list its prefix. Those tuples are shared (a million prefixes
+have a few dozen different ones), and an Indicator is made only for a hit: misses, nearly all, cost one descent.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import pytricia
+
+from sentinel.blacklist.formats.parsed import Entry
+from sentinel.blacklist.formats.prefixes import bounds, canonical_prefix, pack, unpack
+from sentinel.blacklist.rules import Rejected
+from sentinel.model import Indicator
+
+_Sources = tuple[tuple[str, str], ...]
+
+
+class Allowed(NamedTuple):
+    """A prefix that never matches, and the list that says so (``config`` or a file)."""
+
+    prefix: str
+    source: str
+
+
+class Dropped(NamedTuple):
+    """A line rule's rejection, with the feed it happened in."""
+
+    feed: str
+    rejected: Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an address matches, or why not.
+
+    ``indicators`` cover it, longest prefix first, whether or not ``allowed_by`` overrules them. ``dropped`` are lines
+    that would cover it but for a line rule (the first ones of each feed are known).
+    """
+
+    address: str
+    indicators: tuple[Indicator, ...]
+    allowed_by: tuple[Allowed, ...]
+    dropped: tuple[Dropped, ...]
+
+    @property
+    def listed(self) -> bool:
+        """Whether a packet from or to the address is a match."""
+        return bool(self.indicators) and not self.allowed_by
+
+
+class Blacklist:
+    """Every listed prefix of every feed; never changed after ``build``."""
+
+    def __init__(self) -> None:
+        self._v4 = pytricia.PyTricia(32)
+        self._v6 = pytricia.PyTricia(128)
+        self._allowed4 = pytricia.PyTricia(32)
+        self._allowed6 = pytricia.PyTricia(128)
+        self._dropped: tuple[Dropped, ...] = ()
+        self.prefixes_v4 = 0
+        self.prefixes_v6 = 0
+
+    @classmethod
+    def build(
+        cls,
+        entries_by_feed: Mapping[str, Iterable[Entry]],
+        allow: Iterable[Allowed] = (),
+        dropped: Iterable[Dropped] = (),
+    ) -> "Blacklist":
+        """The lists of all feeds, with the prefixes that never match.
+
+        Entries carry canonical CIDR text, as parsers give it; ValueError for text that is no CIDR at all.
+        """
+        blacklist = cls()
+        for prefix, sources in _sources_by_prefix(entries_by_feed).items():
+            (blacklist._v6 if ":" in prefix else blacklist._v4)[prefix] = sources
+        for allowed in allow:
+            _add_allowed(blacklist._allowed6 if ":" in allowed.prefix else blacklist._allowed4, allowed)
+        blacklist._dropped = tuple(dropped)
+        blacklist.prefixes_v4 = len(blacklist._v4)
+        blacklist.prefixes_v6 = len(blacklist._v6)
+        for trie in (blacklist._v4, blacklist._v6, blacklist._allowed4, blacklist._allowed6):
+            trie.freeze()
+        return blacklist
+
+    def __len__(self) -> int:
+        """The number of different prefixes."""
+        return self.prefixes_v4 + self.prefixes_v6
+
+    def lookup(self, ip: str) -> tuple[Indicator, ...]:
+        """Every indicator that covers the address: longest prefix first, then by feed and group.
+
+        ValueError when ``ip`` is not an address.
+        """
+        return self.lookup_packed(pack(ip))
+
+    def lookup_packed(self, packed: bytes) -> tuple[Indicator, ...]:
+        """The same for 4 or 16 octets in network order."""
+        trie, allowed = (self._v4, self._allowed4) if len(packed) == 4 else (self._v6, self._allowed6)
+        if trie.get(packed) is None or allowed.get(packed) is not None:
+            return ()
+        return _covering(trie, packed)
+
+    def explain(self, ip: str) -> Explanation:
+        """Everything known about an address; ValueError when it is none."""
+        packed = pack(ip)
+        trie, allowed = (self._v4, self._allowed4) if len(packed) == 4 else (self._v6, self._allowed6)
+        return Explanation(
+            unpack(packed),
+            _covering(trie, packed),
+            tuple(Allowed(key, source) for key in _chain(allowed, packed) for source in allowed[key]),
+            tuple(dropped for dropped in self._dropped if _contains(dropped.rejected.prefix, packed)),
+        )
+
+    def prefixes(self) -> Iterator[str]:
+        """Every listed prefix once, as canonical CIDR text: what a compiled scan makes its own tables of."""
+        yield from self._v4
+        yield from self._v6
+
+    def allowed_prefixes(self) -> Iterator[str]:
+        """Every prefix that never matches."""
+        yield from self._allowed4
+        yield from self._allowed6
+
+
+class Current:
+    """The lists in force. Readers take the reference once per batch; a refresh replaces it in one assignment."""
+
+    def __init__(self, blacklist: Blacklist | None = None) -> None:
+        self._held = (0, blacklist or Blacklist.build({}))
+
+    @property
+    def blacklist(self) -> Blacklist:
+        """What to match against now."""
+        return self._held[1]
+
+    @property
+    def generation(self) -> int:
+        """How often the lists were replaced."""
+        return self._held[0]
+
+    def snapshot(self) -> tuple[int, Blacklist]:
+        """Generation and lists that belong together."""
+        return self._held
+
+    def replace(self, blacklist: Blacklist) -> int:
+        """Put other lists in force and return their generation; only one thread may call it at a time."""
+        generation = self._held[0] + 1
+        self._held = (generation, blacklist)
+        return generation
+
+
+def _sources_by_prefix(entries_by_feed: Mapping[str, Iterable[Entry]]) -> dict[str, _Sources]:
+    table: dict[str, _Sources] = {}
+    joined: dict[tuple[_Sources, tuple[str, str]], _Sources] = {}
+    for feed in sorted(entries_by_feed):
+        own: dict[str, _Sources] = {}
+        for entry in entries_by_feed[feed]:
+            prefix = entry.prefix
+            before = table.get(prefix)
+            if before is None:
+                sources = own.get(entry.group)
+                if sources is None:
+                    sources = own[entry.group] = ((feed, entry.group),)
+                table[prefix] = sources
+                continue
+            key = (before, (feed, entry.group))
+            together = joined.get(key)
+            if together is None:
+                together = joined[key] = tuple(sorted({*before, key[1]}))
+            table[prefix] = together
+    return table
+
+
+def _add_allowed(trie: pytricia.PyTricia, allowed: Allowed) -> None:
+    prefix = canonical_prefix(allowed.prefix)[0]
+    sources = trie[prefix] if trie.has_key(prefix) else ()
+    if allowed.source not in sources:
+        trie[prefix] = (*sources, allowed.source)
+
+
+def _chain(trie: pytricia.PyTricia, packed: bytes) -> Iterator[str]:
+    """The prefixes that cover the address, longest first."""
+    key: str | None = trie.get_key(packed)
+    while key is not None:
+        yield key
+        key = trie.parent(key)
+
+
+def _covering(trie: pytricia.PyTricia, packed: bytes) -> tuple[Indicator, ...]:
+    return tuple(
+        Indicator(key, feed, group) for key in _chain(trie, packed) for feed, group in cast(_Sources, trie[key])
+    )
+
+
+def _contains(prefix: str, packed: bytes) -> bool:
+    family, first, last = bounds(prefix)
+    return len(packed) == (4 if family == 4 else 16) and first <= int.from_bytes(packed, "big") <= last

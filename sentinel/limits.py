@@ -130,3 +130,49 @@ MAX_FEED_SIDECAR_BYTES = 64 * KIB
 MAX_FEED_RETRY_AFTER_S = 7 * 86_400.0
 # After so long without a full download validators and revisions are no longer believed: an ETag may lie.
 MAX_FEED_AGE_WITHOUT_BODY_S = 7 * 86_400.0
+
+# --- erspan --------------------------------------------------------------------------------------
+# Octets: an Ethernet header (6 + 6 + 2); less is no frame.
+MIN_MIRRORED_FRAME_BYTES = 14
+# Each is at least 8 octets; RFC 8200 section 4.1 names six kinds, of which one may stand twice; twice that.
+MAX_OUTER_EXTENSION_HEADERS = 14
+# Octets behind the shortest IPv4 header of the longest packet: 65,535 - 20.
+MAX_IP_PAYLOAD_BYTES = 65_515
+# Pieces of one packet: 65,515 octets over the 552 of IPv4's 576-octet minimum are 119.
+MAX_FRAGMENTS_PER_PACKET = 128
+# Packets and octets waiting for pieces. At 5,000 packets/s with pieces a millisecond apart a handful waits; the rest is
+# room for loss: 4 MiB are 2,700 full-sized pieces.
+MAX_FRAGMENTED_PACKETS = 1_024
+MAX_FRAGMENT_BYTES = 4 * MIB
+# Seconds a piece waits for the others, as Linux has it (net.ipv4.ipfrag_time).
+FRAGMENT_AGE_S = 30.0
+# pcapng counts an option's octets in 16 bits.
+MAX_PCAPNG_OPTION_BYTES = 0xFFFF
+# A comment is read by a person: two pages.
+MAX_COMMENT_BYTES = 4 * KIB
+# Sequence counters kept to see gaps: a session of each of 1,000 switches.
+MAX_ERSPAN_SEQUENCES = 1_000
+# A jump of the sequence number by more is a switch that started again, not frames lost: 20 s at 50,000 frames/s.
+MAX_SEQUENCE_GAP = 1_000_000
+# Octets of one file of a capture before the next is begun: Wireshark opens this in seconds.
+MAX_CAPTURE_FILE_BYTES = 256 * MIB
+# A raw socket hands over whole IP packets.
+MAX_ERSPAN_DATAGRAM_BYTES = 65_535
+
+# --- detect --------------------------------------------------------------------------------------
+# Open detections in all: about 2.3 kB each with one observer, so 150 MB. Pairs seen once are most of them.
+MAX_OPEN_DETECTIONS = 65_536
+# One agent's share, charged to the agent that opened the detection: a forger who speaks as one agent takes an eighth.
+MAX_OPEN_DETECTIONS_PER_AGENT = MAX_OPEN_DETECTIONS // 8
+# Observer rows (agent, data source) of one detection; a pair crosses a handful of switches on one or two ports each.
+MAX_OBSERVERS_PER_DETECTION = 64
+# One agent's rows of one detection: an ECMP group or LAG of 16 ports; four lying agents are needed to fill the table.
+MAX_OBSERVERS_PER_AGENT = 16
+# Detections that one agent may announce per kind of evidence: this many at once, then so many a second, which is
+# 3 x (256 + 3,600 x 4) = 44,000 lines an hour in the worst case; further ones wait in the table for their next sample.
+ANNOUNCE_BURST = 256
+ANNOUNCE_PER_S = 4.0
+# Sums of packets and bytes stop here, at what a signed 64-bit column holds: one sample may claim 2^32 x 2^32.
+MAX_FIGURE = 2**63 - 1
+# VLAN tags of a recorded outer frame: two are QinQ; twice that.
+MAX_OUTER_VLAN_TAGS = 4

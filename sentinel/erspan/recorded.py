@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sentinel decap`: the mirrored frames of recordings, written to a pcapng file with an interface per switch."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from sentinel import recording
+from sentinel.errors import DecodeError, RecordingError
+from sentinel.erspan import pcapng
+from sentinel.erspan.decapsulate import Mirrored, NotMirroredError, decapsulate_outer
+from sentinel.erspan.fragments import FragmentCounters, Reassembler
+from sentinel.erspan.link import ip_packet
+from sentinel.erspan.outer import parse
+
+
+@dataclass(slots=True)
+class DecapResult:
+    """What came of each recorded frame; ``problems`` names recordings that could not be read to their end."""
+
+    recorded: int = 0
+    mirrored: int = 0
+    truncated: int = 0
+    not_mirrored: int = 0
+    malformed: int = 0
+    fragments: FragmentCounters = field(default_factory=FragmentCounters)
+    incomplete: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def decap(paths: Iterable[Path], out: Path, application: str = "sentinel decap") -> DecapResult:
+    """Write the mirrored frames of ``paths`` to ``out`` (mode 0600) in the order they were recorded.
+
+    A fragmented packet's frame comes where its last piece was. ``OSError`` where ``out`` can't be written.
+    """
+    result = DecapResult()
+    with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        writer = _Writer(file, application)
+        for path in paths:
+            reassembler = Reassembler()
+            try:
+                _one(path, reassembler, writer, result)
+            except RecordingError as error:
+                result.problems.append(str(error))
+            result.incomplete += reassembler.held_packets
+            _add(result.fragments, reassembler.counters)
+    return result
+
+
+def _one(path: Path, reassembler: Reassembler, writer: "_Writer", result: DecapResult) -> None:
+    for recorded in recording.packets(path):
+        result.recorded += 1
+        try:
+            ip = ip_packet(recorded.link_type, recorded.data)
+            outer = reassembler.add(parse(ip), recorded.at) if ip is not None else None
+            if ip is None:
+                result.not_mirrored += 1
+            if outer is None:
+                continue
+            mirrored = decapsulate_outer(outer)
+        except NotMirroredError:
+            result.not_mirrored += 1
+        except DecodeError:
+            result.malformed += 1
+        else:
+            result.mirrored += 1
+            result.truncated += mirrored.truncated
+            writer.write(recorded.at, mirrored)
+
+
+class _Writer:
+    def __init__(self, file: IO[bytes], application: str) -> None:
+        self._file = file
+        self._interfaces: dict[str, int] = {}
+        file.write(pcapng.section_header(application))
+
+    def write(self, at: float, mirrored: Mirrored) -> None:
+        interface = self._interfaces.get(mirrored.outer_src)
+        if interface is None:
+            interface = self._interfaces[mirrored.outer_src] = len(self._interfaces)
+            self._file.write(pcapng.interface(f"erspan {mirrored.outer_src}", f"mirrored by {mirrored.outer_src}"))
+        self._file.write(
+            pcapng.packet(
+                interface,
+                round(at * 1e9),
+                mirrored.frame,
+                missing=mirrored.missing,
+                direction="inbound" if mirrored.direction == "ingress" else "outbound" if mirrored.direction else None,
+            )
+        )
+
+
+def _add(total: FragmentCounters, more: FragmentCounters) -> None:
+    for name in FragmentCounters.__slots__:
+        setattr(total, name, getattr(total, name) + getattr(more, name))

@@ -32,6 +32,8 @@ DEFAULT_LIST_ROWS = 200
 MAX_OBSERVERS_SHOWN = 64
 # Seconds one long poll may last: under the 60 s after which common proxies cut an idle connection.
 MAX_LONG_POLL_S = 50.0
+# Seconds after which a waiting long poll looks up: whether its client is gone, whether the server stops.
+LONG_POLL_SLICE_S = 1.0
 # Long polls waiting at once, each of which holds a thread; a console holds one per tab.
 MAX_LONG_POLLS = 16
 # Threads that are left for everything else when all long polls wait.
@@ -41,6 +43,10 @@ MAX_WEB_CONNECTIONS = 128
 # Seconds in which a request must have arrived whole, and after which an idle connection is closed.
 REQUEST_ARRIVAL_S = 20.0
 IDLE_CONNECTION_S = 60
+# Seconds that answers under way may take when the server stops, and its threads after that.
+WEB_STOP_GRACE_S = 3.0
+# Seconds between log entries about bugs in routes: whoever may ask could ask for one again and again.
+WEB_ERROR_LOG_INTERVAL_S = 10.0
 # Events in one answer; a client that is behind asks again at once.
 MAX_EVENTS_PER_POLL = 500
 # The longest a capture may be asked for or extended by, in seconds: a week, past which nobody is looking.

@@ -201,7 +201,7 @@ class Detection:
 
 Role = Literal["leaf", "spine", "border", "host"]
 CaptureState = Literal["wanted", "pending", "queued", "installing", "active", "removing", "failed", "ended"]
-MirrorState = Literal["installing", "active", "removing", "failed", "ended"]
+MirrorState = Literal["planned", "installing", "active", "removing", "failed", "ended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,8 @@ class Capture:
     """The wish to see one conversation, why, and how long.
 
     ``evidence_at`` is when a sample or a rise of the rule's counter last showed that the pair talks. ``note`` says in
-    words why the capture is in its state (what it waits for, why it failed, why it ended).
+    words why the capture is in its state (what it waits for, why it failed, why it ended). ``ending`` is set once it has
+    been decided that the capture ends, and is the reason.
     """
 
     id: str
@@ -252,4 +253,5 @@ class Capture:
     indicators: tuple[Indicator, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     note: str = ""
+    ending: str = ""
     ended_at: float | None = None

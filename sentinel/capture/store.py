@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Captures on disk (SQLAlchemy Core; SQLite by default, PostgreSQL by URL). The one edge where captures become rows.
+
+Every failure is a ``StoreError``; nothing is guessed from a database that cannot be read.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from sentinel.errors import StoreError
+from sentinel.model import Capture, Indicator, Mirror
+
+SCHEMA_VERSION = 1
+
+_metadata = sa.MetaData()
+_meta = sa.Table("meta", _metadata, sa.Column("schema_version", sa.Integer, nullable=False))
+_capture = sa.Table(
+    "capture",
+    _metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("local_ip", sa.String(45), nullable=False),
+    sa.Column("listed_ip", sa.String(45), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("requested_by", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("evidence_at", sa.Float, nullable=False),
+    sa.Column("ends_at", sa.Float, nullable=False),
+    sa.Column("ended_at", sa.Float, nullable=True, index=True),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("ending", sa.Text, nullable=False),
+    sa.Column("indicators", sa.Text, nullable=False),
+)
+_mirror = sa.Table(
+    "mirror",
+    _metadata,
+    sa.Column("capture_id", sa.String(32), sa.ForeignKey("capture.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("switch", sa.String(64), primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("rule", sa.String(64), nullable=False),
+    sa.Column("lines", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("packets", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+)
+_CAPTURE_COLUMNS = [column.name for column in _capture.columns]
+
+
+def sqlite_url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+class Store:
+    """``open()`` before use; safe to call from several threads."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine: sa.Engine | None = None
+
+    def open(self) -> None:
+        """Create or check the schema; a newer one than ours is refused rather than guessed at."""
+        try:
+            engine = sa.create_engine(self._url)
+            if engine.dialect.name == "sqlite":
+                sa.event.listen(engine, "connect", _sqlite_settings)
+            with engine.begin() as db:
+                _metadata.create_all(db)
+                version = db.execute(sa.select(_meta.c.schema_version)).scalar()
+                if version is None:
+                    db.execute(_meta.insert().values(schema_version=SCHEMA_VERSION))
+        except SQLAlchemyError as error:
+            raise _store_error("cannot be opened", error) from error
+        if version not in {None, SCHEMA_VERSION}:
+            engine.dispose()
+            raise StoreError(f"store: schema version {version}, this program knows {SCHEMA_VERSION}; use the newer one")
+        self._engine = engine
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    def save(self, captures: Iterable[Capture]) -> None:
+        """All of them or none, on disk when this returns."""
+        try:
+            with self._opened().begin() as db:
+                for capture in captures:
+                    db.execute(_mirror.delete().where(_mirror.c.capture_id == capture.id))
+                    row = {name: getattr(capture, name) for name in _CAPTURE_COLUMNS if name != "indicators"}
+                    row["indicators"] = json.dumps([asdict(indicator) for indicator in capture.indicators])
+                    if not db.execute(_capture.update().where(_capture.c.id == capture.id).values(row)).rowcount:
+                        db.execute(_capture.insert().values(row))
+                    mirrors = [_mirror_row(mirror, at) for at, mirror in enumerate(capture.mirrors)]
+                    if mirrors:
+                        db.execute(_mirror.insert(), mirrors)
+        except SQLAlchemyError as error:
+            raise _store_error("cannot be written", error) from error
+
+    def live(self) -> list[Capture]:
+        """Everything that has not ended, oldest first."""
+        return self._read(_capture.c.state != "ended", _capture.c.created_at)
+
+    def ended(self, most: int, since: float = 0.0) -> list[Capture]:
+        """The last that ended, newest first."""
+        chosen = sa.and_(_capture.c.state == "ended", _capture.c.ended_at >= since)
+        return self._read(chosen, _capture.c.ended_at.desc(), most)
+
+    def get(self, capture_id: str) -> Capture | None:
+        found = self._read(_capture.c.id == capture_id, _capture.c.id)
+        return found[0] if found else None
+
+    def purge(self, ended_before: float, keep: int) -> int:
+        """Forget what ended before this time, or is not among the last ``keep``; returns how many."""
+        try:
+            with self._opened().begin() as db:
+                newest = sa.select(_capture.c.ended_at).where(_capture.c.state == "ended")
+                edge = db.execute(newest.order_by(_capture.c.ended_at.desc()).offset(keep).limit(1)).scalar()
+                before = max(ended_before, edge or 0.0)
+                old = sa.and_(_capture.c.state == "ended", _capture.c.ended_at <= before)
+                db.execute(_mirror.delete().where(_mirror.c.capture_id.in_(sa.select(_capture.c.id).where(old))))
+                return db.execute(_capture.delete().where(old)).rowcount
+        except SQLAlchemyError as error:
+            raise _store_error("cannot be purged", error) from error
+
+    def _read(self, chosen: "sa.ColumnElement[bool]", order: Any, most: int | None = None) -> list[Capture]:
+        try:
+            with self._opened().connect() as db:
+                rows = db.execute(_capture.select().where(chosen).order_by(order).limit(most)).mappings().all()
+                ids = [row["id"] for row in rows]
+                mirrors: dict[str, list[Mirror]] = {}
+                for start in range(0, len(ids), 500):
+                    some = _mirror.c.capture_id.in_(ids[start : start + 500])
+                    for row in db.execute(_mirror.select().where(some).order_by(_mirror.c.position)).mappings():
+                        mirrors.setdefault(row["capture_id"], []).append(_mirror_of(row))
+                return [_capture_of(row, tuple(mirrors.get(row["id"], ()))) for row in rows]
+        except (SQLAlchemyError, ValueError, TypeError, KeyError) as error:
+            raise _store_error("cannot be read", error) from error
+
+    def _opened(self) -> sa.Engine:
+        if self._engine is None:
+            raise StoreError("store: not open")
+        return self._engine
+
+
+def _sqlite_settings(connection: Any, record: object) -> None:
+    del record
+    cursor = connection.cursor()
+    # FULL: the intent must be on disk before the switch hears of it, also when the power goes.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _store_error(what: str, error: Exception) -> StoreError:
+    cause = getattr(error, "orig", None) or error
+    return StoreError(f"store: {what}: {cause}")
+
+
+def _mirror_row(mirror: Mirror, position: int) -> dict[str, Any]:
+    return {**asdict(mirror), "lines": json.dumps(mirror.lines), "position": position}
+
+
+def _mirror_of(row: Any) -> Mirror:
+    values = {key: value for key, value in row.items() if key != "position"}
+    return Mirror(**{**values, "lines": tuple(json.loads(row["lines"]))})
+
+
+def _capture_of(row: Any, mirrors: tuple[Mirror, ...]) -> Capture:
+    indicators = tuple(Indicator(**indicator) for indicator in json.loads(row["indicators"]))
+    return Capture(**{**row, "indicators": indicators, "mirrors": mirrors})

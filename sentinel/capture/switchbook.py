@@ -1,0 +1,175 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the engine knows of each switch: when to ask it again, what it holds of ours, how it fares. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+from zlib import crc32
+
+from sentinel import limits
+from sentinel.capture.events import Now
+from sentinel.capture.policy import Policy
+from sentinel.model import Switch
+
+RETRY_FIRST_S = 1.0
+RETRY_LONGEST_S = 30.0
+# After the lease itself: the shim's own tick (30 s where only the timer is left alive) and a slow commit.
+LEASE_MARGIN_S = 60.0
+PROBE_AGAIN_S = 60.0
+
+
+@dataclass(slots=True)
+class _Page:
+    switch: Switch
+    max_rules: int
+    held: dict[str, str] = field(default_factory=dict)
+    want_list: bool = True
+    asking: bool = False
+    next_ask: float = 0.0
+    polled: float = float("-inf")
+    leased: float = float("-inf")
+    failures: int = 0
+    silent_since: float | None = None
+    trouble: str = ""
+    unreachable: str = ""
+
+
+class SwitchBook:
+    """One page a switch. ``held`` maps our rules there to their capture."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._lease_s = policy.lease_s
+        # Thrice a lease, so that two lost requests end nothing; thrice a quiet time, so that a rising counter is seen.
+        self._interval_s = min(policy.lease_s, policy.quiet_s) / 3
+        self._pages: dict[str, _Page] = {}
+        self.by_agent: dict[str, Switch] = {}
+        self._probed: dict[str, tuple[float, str]] = {}
+
+    def add(self, switch: Switch) -> None:
+        page = self._pages.get(switch.name)
+        if page is None:
+            self._pages[switch.name] = _Page(switch, switch.max_rules)
+        else:
+            page.switch = switch
+        for agent in switch.agents:
+            self.by_agent[agent] = switch
+            self._probed.pop(agent, None)
+
+    def names(self) -> list[str]:
+        return list(self._pages)
+
+    def get(self, name: str) -> Switch | None:
+        page = self._pages.get(name)
+        return page.switch if page else None
+
+    def held(self, name: str) -> Mapping[str, str]:
+        page = self._pages.get(name)
+        return page.held if page else {}
+
+    def hold(self, name: str, rule: str, capture_id: str) -> None:
+        self._pages[name].held[rule] = capture_id
+
+    def release(self, name: str, rule: str) -> None:
+        if name in self._pages:
+            self._pages[name].held.pop(rule, None)
+
+    def max_rules(self, name: str) -> int:
+        return self._pages[name].max_rules
+
+    def trouble(self, name: str) -> str:
+        return self._pages[name].trouble
+
+    def unreachable(self, name: str) -> str:
+        return self._pages[name].unreachable
+
+    def polled(self, name: str) -> float:
+        return self._pages[name].polled if name in self._pages else float("-inf")
+
+    # --- what it answered ------------------------------------------------------------------------
+
+    def answered(self, name: str) -> None:
+        page = self._pages.get(name)
+        if page:
+            page.failures = 0
+            page.silent_since = None
+            page.trouble = ""
+
+    def leased(self, name: str, now: Now) -> None:
+        self._pages[name].leased = now.mono
+
+    def renewed(self, name: str, now: Now) -> None:
+        page = self._pages[name]
+        page.asking = False
+        page.polled = page.leased = now.mono
+        page.next_ask = now.mono + self._interval_s * _jitter(name)
+
+    def listed(self, name: str, ipv6: bool, max_rules: int, unreachable: str, now: Now) -> None:
+        page = self._pages[name]
+        page.asking = False
+        page.want_list = False
+        page.polled = now.mono
+        page.max_rules = min(page.switch.max_rules, max_rules)
+        page.unreachable = unreachable
+        if page.switch.ipv6 != ipv6:
+            self.add(replace(page.switch, ipv6=ipv6))
+
+    def failed(self, name: str, detail: str, now: Now) -> None:
+        """After any failure the switch is listed before it is trusted again."""
+        page = self._pages.get(name)
+        if page:
+            page.asking = False
+            page.want_list = True
+            page.failures += 1
+            page.silent_since = now.mono if page.silent_since is None else page.silent_since
+            page.trouble = detail
+            wait = min(RETRY_FIRST_S * 2 ** min(page.failures - 1, 10), RETRY_LONGEST_S)
+            page.next_ask = now.mono + wait * _jitter(name)
+
+    def silent_s(self, name: str, now: Now) -> float:
+        """How long every request has failed."""
+        since = self._pages[name].silent_since
+        return 0.0 if since is None else now.mono - since
+
+    def lease_surely_over(self, name: str, now: Now) -> bool:
+        page = self._pages.get(name)
+        return page is None or now.mono - page.leased > self._lease_s + LEASE_MARGIN_S
+
+    # --- what to ask next ------------------------------------------------------------------------
+
+    def list_now(self, name: str) -> None:
+        page = self._pages[name]
+        page.want_list = True
+        page.next_ask = 0.0
+
+    def renew_now(self, name: str, now: Now) -> None:
+        page = self._pages[name]
+        if not page.trouble:
+            page.next_ask = now.mono
+
+    def next_question(self, name: str, now: Now) -> Literal["list", "renew"] | None:
+        """At most one question is under way per switch."""
+        page = self._pages[name]
+        if page.asking or now.mono < page.next_ask or not (page.want_list or page.held):
+            return None
+        page.asking = True
+        return "list" if page.want_list else "renew"
+
+    def may_probe(self, agent: str, now: Now) -> bool:
+        """Each unknown agent at most once a minute, and only so many of them."""
+        last = self._probed.get(agent)
+        if last is not None and now.mono - last[0] < PROBE_AGAIN_S:
+            return False
+        if last is None and len(self._probed) >= limits.MAX_PROBED_AGENTS:
+            return False
+        self._probed[agent] = (now.mono, "asked")
+        return True
+
+    def probed(self, agent: str, detail: str, now: Now) -> None:
+        if agent in self._probed:
+            self._probed[agent] = (now.mono, detail)
+
+
+def _jitter(name: str) -> float:
+    """Between 0.9 and 1, fixed per switch, so that a fabric is not asked in one instant."""
+    return 0.9 + (crc32(name.encode()) % 1000) / 10_000

@@ -222,7 +222,7 @@ class SwitchPool:
             if error.reason != "circuit_open" and not error.permanent:
                 self._failures[key] = (failures + 1, time.monotonic() + CIRCUIT_OPEN_S)
             return _failure(command, error)
-        except Exception as error:  # noqa: BLE001  # see below
+        except Exception as error:
             # The engine counts on one event per command, whatever went wrong in here.
             log.exception("command to %s failed in an unforeseen way", key)
             self._count("failed_internal")

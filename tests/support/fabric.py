@@ -1,0 +1,222 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""A fabric that executes: switches hold rules with leases, match packets, count, fail; virtual time only."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from sentinel.capture import commands as do
+from sentinel.capture import events as it
+from sentinel.capture.engine import CaptureEngine
+from sentinel.capture.policy import Policy
+from sentinel.model import Capture, Detection, Indicator, Observer, Switch
+
+LISTED = "198.51.100.7"
+HOST = "10.0.0.10"
+DESTINATION = "10.0.0.70"
+
+
+@dataclass
+class FakeRule:
+    lines: tuple[str, ...]
+    deadline: float
+    packets: int = 0
+    bytes: int = 0
+    owner: str = "sentinel"
+
+
+@dataclass
+class FakeSwitch:
+    """A shim with its switch. ``fault`` makes every request fail so; ``mute`` loses the answer, not the deed."""
+
+    name: str
+    max_rules: int = 100
+    rules: dict[str, FakeRule] = field(default_factory=dict)
+    fault: str = ""
+    mute: bool = False
+    writes: int = 0
+    requests: list[do.SwitchCommand] = field(default_factory=list)
+    ipv6: bool = False
+    unreachable: str = ""
+
+    def expire(self, mono: float) -> None:
+        for name in [n for n, rule in self.rules.items() if rule.deadline <= mono]:
+            del self.rules[name]
+
+    def packet(self, src: str, dst: str, octets: int = 100) -> list[str]:
+        """Forward one packet; returns the names of the rules that mirrored it."""
+        hit = []
+        for name, rule in self.rules.items():
+            if any(f"-s {src} -d {dst} " in line for line in rule.lines):
+                rule.packets += 1
+                rule.bytes += octets
+                hit.append(name)
+        return hit
+
+    def execute(self, command: do.SwitchCommand, mono: float) -> it.Event:
+        self.requests.append(command)
+        self.expire(mono)
+        if self.fault:
+            return self._fail(command, self.fault)
+        event = self._do(command, mono)
+        return self._fail(command, "timeout") if self.mute else event
+
+    def _do(self, command: do.SwitchCommand, mono: float) -> it.Event:
+        match command:
+            case do.Install(_, rule, lines, ttl_s):
+                return self._install(command, rule, lines, mono + ttl_s)
+            case do.Remove(_, rule):
+                self.writes += self.rules.pop(rule, None) is not None
+                return it.Removed(self.name, rule)
+            case do.Renew(_, ttl_s):
+                ours = {n: r for n, r in self.rules.items() if r.owner == "sentinel"}
+                for rule_there in ours.values():
+                    rule_there.deadline = mono + ttl_s
+                return it.Renewed(self.name, {n: it.RuleOnSwitch(r.packets, r.bytes) for n, r in ours.items()})
+            case do.List():
+                rules = {
+                    n: it.RuleOnSwitch(r.packets, r.bytes, r.owner == "sentinel", r.lines)
+                    for n, r in self.rules.items()
+                }
+                return it.Listed(self.name, rules, self.ipv6, self.max_rules, self.unreachable)
+            case do.Probe(agent):
+                return it.SwitchFound(Switch(agent, (agent,), f"https://{agent}:8443", agent))
+
+    def _install(self, command: do.Install, rule: str, lines: tuple[str, ...], deadline: float) -> it.Event:
+        old = self.rules.get(rule)
+        entries = sum(len(r.lines) - 1 for n, r in self.rules.items() if n != rule) + len(lines) - 1
+        if entries > self.max_rules:
+            return it.InstallFailed(self.name, rule, "full", f"507: {entries} of {self.max_rules}", permanent=True)
+        if old and old.lines == lines:
+            old.deadline = deadline
+            return it.Installed(self.name, rule, changed=False)
+        self.writes += 1
+        self.rules[rule] = FakeRule(lines, deadline)
+        return it.Installed(self.name, rule, changed=True)
+
+    def _fail(self, command: do.SwitchCommand, reason: str) -> it.Event:
+        permanent = reason == "http_400"
+        match command:
+            case do.Install(_, rule):
+                return it.InstallFailed(self.name, rule, reason, reason, permanent)
+            case do.Remove(_, rule):
+                return it.RemoveFailed(self.name, rule, reason, reason)
+            case do.Probe(agent):
+                return it.ProbeFailed(agent, reason)
+            case do.Renew() | do.List():
+                return it.SwitchFailed(self.name, reason, reason)
+
+
+def observer(agent: str, samples: int = 1, *, capturable: bool = True, vni: int | None = None) -> Observer:
+    return Observer(agent, 0, 1, 1, 2, samples, samples * 100, samples * 10_000, capturable, vni, samples, 0, True)
+
+
+def detection(
+    local: str = HOST,
+    listed: str = LISTED,
+    *,
+    evidence: str = "initiated",
+    observers: Iterable[Observer] = (),
+    at: float = 0.0,
+) -> Detection:
+    seen = tuple(observers) or (observer("10.0.1.1"),)
+    samples = max(o.samples for o in seen)
+    return Detection(
+        id=f"d{local}-{listed}",
+        local_ip=local,
+        listed_ip=listed,
+        direction="outbound",
+        evidence=evidence,  # type: ignore[arg-type]  # tables in tests give plain text
+        indicators=(Indicator(f"{listed}/32", "test", "c2"),),
+        layer=0,
+        observers=seen,
+        samples=samples,
+        packets=samples * 100,
+        bytes=samples * 10_000,
+        packets_error_pct=196.0,
+        first_seen=at,
+        last_seen=at,
+        src_ip=local,
+        dst_ip=listed,
+        src_port=40_000,
+        dst_port=443,
+        protocol=6,
+    )
+
+
+class World:
+    """Engine, fake switches and a clock; every command is carried out at once unless the switch is at fault."""
+
+    def __init__(
+        self, switches: Iterable[Switch] = (), *, policy: Policy | None = None, agents: Iterable[str] = ()
+    ) -> None:
+        inventory = list(switches) or [
+            leaf("leaf1", "10.0.1.1"),
+            leaf("leaf2", "10.0.1.2"),
+            spine("spine1", "10.0.1.9"),
+        ]
+        self.inventory = inventory
+        self.policy = policy or Policy("automatic", DESTINATION)
+        self.probeable = set(agents)
+        self.switches = {s.name: FakeSwitch(s.name, s.max_rules, ipv6=s.ipv6) for s in inventory}
+        self.mono = 1000.0
+        self.wall = 1_700_000_000.0
+        self.stored: dict[str, Capture] = {}
+        self.history: list[tuple[str, str, str]] = []
+        self.commands: list[do.Command] = []
+        self.start()
+
+    def start(self) -> None:
+        """A new daemon process on the stored captures."""
+        self.engine = CaptureEngine(self.policy, self.inventory, self.probeable.__contains__)
+        self._carry_out(self.engine.restore(list(self.stored.values()), self.now))
+
+    @property
+    def now(self) -> it.Now:
+        return it.Now(self.mono, self.wall)
+
+    def tell(self, event: it.Event) -> None:
+        self._carry_out(self.engine.handle(event, self.now))
+
+    def sight(self, **kwargs: object) -> None:
+        self.tell(it.Sighted(detection(**kwargs, at=self.wall)))  # type: ignore[arg-type]
+
+    def run(self, seconds: float, step: float = 1.0) -> None:
+        end = self.mono + seconds
+        while self.mono < end - 1e-9:
+            self.mono += step
+            self.wall += step
+            for switch in self.switches.values():
+                switch.expire(self.mono)
+            self.tell(it.Tick())
+
+    def rules(self) -> dict[str, list[str]]:
+        return {name: sorted(s.rules) for name, s in self.switches.items() if s.rules}
+
+    def states(self) -> list[str]:
+        return [c.state for c in self.engine.live()]
+
+    def _carry_out(self, commands: list[do.Command]) -> None:
+        queue = list(commands)
+        while queue:
+            command = queue.pop(0)
+            self.commands.append(command)
+            if isinstance(command, do.Record):
+                self.stored[command.capture.id] = command.capture
+                if command.previous_state:
+                    self.history.append((command.capture.id, command.previous_state, command.capture.state))
+                continue
+            name = command.agent if isinstance(command, do.Probe) else command.switch
+            switch = self.switches.setdefault(name, FakeSwitch(name))
+            if isinstance(command, do.Install):
+                stored = [m for c in self.stored.values() for m in c.mirrors if m.rule == command.rule]
+                assert stored, "intent is stored before the request"
+            queue += self.engine.handle(switch.execute(command, self.mono), self.now)
+
+
+def leaf(name: str, agent: str, max_rules: int = 100, *, ipv6: bool = False) -> Switch:
+    return Switch(name, (agent,), f"https://{name}:8443", agent, "leaf", max_rules, ipv6)
+
+
+def spine(name: str, agent: str) -> Switch:
+    return replace(leaf(name, agent), role="spine")

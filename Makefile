@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+# Two commands matter: `make demo` shows what Sentinel does, `make test` proves it. Each sets up all it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+.PHONY: demo test unit lint types wheel shim clean
+
+demo: $(VENV)/.run ## a compromised host being caught, on an emulated fabric
+	@$(BIN)/sentinel demo $(DEMO_ARGS)
+
+test: $(VENV)/.test lint types unit ## everything: style, types, architecture, tests
+
+unit: $(VENV)/.test
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+wheel: $(VENV)/.test ## dist/*.whl
+	rm -rf dist build
+	$(BIN)/python -m build --wheel --outdir dist .
+
+shim: $(VENV)/.test ## dist/switch-acl-api.pyz, the one file a switch needs (Python 3.7 or newer there)
+	mkdir -p dist
+	$(BIN)/python deploy/switch/build_zipapp.py dist/switch-acl-api.pyz
+
+clean:
+	rm -rf $(VENV) dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@PYTHON=$(PYTHON) deploy/prepare.sh run
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	@PYTHON=$(PYTHON) deploy/prepare.sh test
+	$(BIN)/python -m pip install -q --editable . --group dev
+	@touch $@ $(VENV)/.run

@@ -175,8 +175,8 @@ MAX_OBSERVERS_PER_DETECTION = 64
 # One agent's rows of one detection: an ECMP group or LAG of 16 ports; four lying agents are needed to fill the table.
 MAX_OBSERVERS_PER_AGENT = 16
 # Detections that one agent may announce per kind of evidence: this many at once, then so many a second, which is
-# 3 x (256 + 3,600 x 4) = 44,000 lines an hour in the worst case; further ones wait in the table for their next sample.
-ANNOUNCE_BURST = 256
+# 3 x (512 + 3,600 x 4) = 45,000 lines an hour in the worst case; further ones wait in the table.
+ANNOUNCE_BURST = 512
 ANNOUNCE_PER_S = 4.0
 # Sums of packets and bytes stop here, at what a signed 64-bit column holds: one sample may claim 2^32 x 2^32.
 MAX_FIGURE = 2**63 - 1

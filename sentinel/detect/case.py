@@ -1,0 +1,202 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""One open detection while it grows: matches in, a frozen ``Detection`` out."""
+
+from hashlib import blake2b
+from typing import Literal
+
+from sentinel import limits
+from sentinel.detect import amounts, direction, evidence
+from sentinel.model import Detection, Direction, Evidence, Indicator, Match, Observer
+
+Pair = tuple[str, str]
+
+
+class _View:
+    """What one data source of one agent saw."""
+
+    __slots__ = ("capturable", "inbound", "input", "outbound", "output", "sender_is_agent", "tally", "vni")
+
+    def __init__(self, match: Match) -> None:
+        self.input = match.input
+        self.output = match.output
+        self.sender_is_agent = match.sender == match.agent
+        self.capturable = False
+        self.vni = match.vni
+        self.outbound = 0
+        self.inbound = 0
+        self.tally = amounts.Tally()
+
+    def add(self, match: Match, outbound: bool, rate: int) -> None:
+        self.tally.add(rate, match.frame_length)
+        self.outbound += outbound
+        self.inbound += not outbound
+        self.sender_is_agent = self.sender_is_agent or match.sender == match.agent
+
+    def observer(self, key: tuple[str, int, int]) -> Observer:
+        agent, source_class, source_index = key
+        return Observer(
+            agent=agent,
+            source_class=source_class,
+            source_index=source_index,
+            input=self.input,
+            output=self.output,
+            samples=self.tally.samples,
+            packets=self.tally.packets,
+            bytes=self.tally.bytes,
+            capturable=self.capturable,
+            vni=None if self.capturable else self.vni,
+            outbound=self.outbound,
+            inbound=self.inbound,
+            sender_is_agent=self.sender_is_agent,
+        )
+
+
+class Case:
+    """All matches of one (local, listed) pair.
+
+    ``active_at`` and ``told_at`` are monotonic; ``charged_to`` is the agent whose share it takes. ``samples`` counts
+    every match of every observer and serves eviction, not the figures.
+    """
+
+    __slots__ = (
+        "_agents",
+        "_first",
+        "_listed_is_local",
+        "_unlisted_is_local",
+        "_views",
+        "active_at",
+        "announced",
+        "charged_to",
+        "crossed",
+        "evidence",
+        "first_seen",
+        "id",
+        "inbound_seen",
+        "indicators",
+        "last_seen",
+        "layer",
+        "level",
+        "outbound_seen",
+        "pair",
+        "samples",
+        "told_at",
+    )
+
+    def __init__(self, match: Match, pair: Pair, *, unlisted_is_local: bool, listed_is_local: bool, now: float) -> None:
+        self.pair = pair
+        self.id = _id_of(pair, match.seen_at)
+        self.indicators = match.indicators
+        self.evidence: Evidence = "contacted"
+        self.layer = match.layer
+        self.first_seen = self.last_seen = match.seen_at
+        self.outbound_seen = self.inbound_seen = False
+        self.samples = 0
+        self.charged_to = match.agent
+        self.active_at = self.told_at = now
+        self.announced = self.crossed = False
+        self.level = 0
+        self._first = (match.src_ip, match.dst_ip, match.src_port, match.dst_port, match.protocol)
+        self._unlisted_is_local = unlisted_is_local
+        self._listed_is_local = listed_is_local
+        self._views: dict[tuple[str, int, int], _View] = {}
+        self._agents: dict[str, amounts.AgentTally] = {}
+
+    def add(self, match: Match, now: float) -> tuple[list[str], str]:
+        """Take one match; returns what changed for a decision, and why its amounts were refused (or ``""``)."""
+        changes: list[str] = []
+        outbound = self.is_outbound(match)
+        proof = evidence.of(match, outbound)
+        if evidence.RANK[proof] > evidence.RANK[self.evidence]:
+            self.evidence = proof
+            changes.append("evidence")
+        before = self.direction
+        self.outbound_seen |= outbound
+        self.inbound_seen |= not outbound
+        if self.direction != before:
+            changes.append("direction")
+        self.samples += 1
+        self.active_at = now
+        self.first_seen = min(self.first_seen, match.seen_at)
+        self.last_seen = max(self.last_seen, match.seen_at)
+        self.layer = min(self.layer, match.layer)
+        return changes, self._observe(match, outbound, changes)
+
+    def is_outbound(self, match: Match) -> bool:
+        """Whether the match goes outward, as ``direction`` sees it."""
+        return direction.is_outbound(match.listed == "destination", self._unlisted_is_local, self._listed_is_local)
+
+    @property
+    def direction(self) -> Direction:
+        return direction.of(self._unlisted_is_local or self._listed_is_local, self.outbound_seen, self.inbound_seen)
+
+    @property
+    def figures(self) -> amounts.Tally:
+        """The figures of the agent with most packets."""
+        return amounts.best(self._agents.items())
+
+    def snapshot(self, state: Literal["open", "closed", "delisted"] = "open") -> Detection:
+        """The detection as it stands; observers by agent and data source."""
+        figures = self.figures
+        src_ip, dst_ip, src_port, dst_port, protocol = self._first
+        return Detection(
+            id=self.id,
+            local_ip=self.pair[0],
+            listed_ip=self.pair[1],
+            direction=self.direction,
+            evidence=self.evidence,
+            indicators=self.indicators,
+            layer=self.layer,
+            observers=tuple(self._views[key].observer(key) for key in sorted(self._views)),
+            samples=figures.samples,
+            packets=figures.packets,
+            bytes=figures.bytes,
+            packets_error_pct=amounts.error_pct(figures.samples),
+            first_seen=self.first_seen,
+            last_seen=self.last_seen,
+            src_ip=src_ip,
+            dst_ip=dst_ip,
+            src_port=src_port,
+            dst_port=dst_port,
+            protocol=protocol,
+            state=state,
+        )
+
+    def relist(self, indicators: tuple[Indicator, ...]) -> bool:
+        """Take other indicators; tells whether they differ."""
+        changed = indicators != self.indicators
+        self.indicators = indicators
+        return changed
+
+    def _observe(self, match: Match, outbound: bool, changes: list[str]) -> str:
+        key = (match.agent, match.source_class, match.source_index)
+        view = self._views.get(key)
+        if view is None:
+            tally = self._agents.get(match.agent)
+            if tally is not None and tally.sources >= limits.MAX_OBSERVERS_PER_AGENT:
+                return "agent_observers"
+            if len(self._views) >= limits.MAX_OBSERVERS_PER_DETECTION:
+                return "observers"
+            if tally is None:
+                tally = self._agents[match.agent] = amounts.AgentTally()
+            tally.sources += 1
+            view = self._views[key] = _View(match)
+            changes.append("observer")
+        rate = amounts.rate_of(match)
+        view.add(match, outbound, rate)
+        self._agents[match.agent].add(match, rate)
+        if match.layer == 0 and not view.capturable:
+            view.capturable = True
+            changes.append("capturable")
+        return ""
+
+
+def pair_of(match: Match) -> Pair:
+    """(local, listed): the unlisted side first."""
+    return (match.dst_ip, match.src_ip) if match.listed == "source" else (match.src_ip, match.dst_ip)
+
+
+def _id_of(pair: Pair, first_seen: float) -> str:
+    """One opening of one pair: the same recording gives the same name, the next opening another."""
+    text = f"{pair[0]}|{pair[1]}|{first_seen!r}"
+    return "d" + blake2b(text.encode(), digest_size=6).hexdigest()

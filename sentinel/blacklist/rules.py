@@ -72,6 +72,7 @@ class Sifted:
     """What the line rules leave of a feed. ``rejected`` counts by reason; the ``…_kept`` lists hold the first ones."""
 
     entries: tuple[Entry, ...]
+    entries_v6: int
     duplicates: int
     rejected: dict[LineReason, int]
     rejected_kept: tuple[Rejected, ...]
@@ -108,7 +109,8 @@ def sift(feed: str, entries: Iterable[Entry], local: Networks, *, reserved_is_le
         if reason == "local" and len(local_listed) < MAX_FEED_LOCAL_LISTED_KEPT:
             address = local.first_touched(family, first, last)
             local_listed.append(LocalListed(feed, entry.group, entry.prefix, entry.line, address))
-    return Sifted(tuple(kept.values()), duplicates, rejected, tuple(rejected_kept), tuple(local_listed))
+    entries_v6 = sum(":" in prefix for prefix, _ in kept)
+    return Sifted(tuple(kept.values()), entries_v6, duplicates, rejected, tuple(rejected_kept), tuple(local_listed))
 
 
 def check_text(feed: str, text: str) -> None:

@@ -74,18 +74,19 @@ OUTBOUND = [
 ]
 
 
-@pytest.mark.parametrize(("protocol", "ours", "listed", "flags", "icmp", "expected"), OUTBOUND)
-def test_what_our_own_packet_proves(
-    protocol: int | None, ours: int | None, listed: int | None, flags: int | None, icmp: int | None, expected: str
-) -> None:
+Line = tuple[int | None, int | None, int | None, int | None, int | None, str]
+
+
+@pytest.mark.parametrize("line", OUTBOUND)
+def test_what_our_own_packet_proves(line: Line) -> None:
+    protocol, ours, listed, flags, icmp, expected = line
     packet = match(protocol=protocol, src_port=ours, dst_port=listed, tcp_flags=flags, icmp_type=icmp)
     assert evidence.of(packet, outbound=True) == expected
 
 
-@pytest.mark.parametrize(("protocol", "theirs", "ours", "flags", "icmp", "_"), OUTBOUND)
-def test_their_packet_proves_only_contact(
-    protocol: int | None, theirs: int | None, ours: int | None, flags: int | None, icmp: int | None, _: str
-) -> None:
+@pytest.mark.parametrize("line", OUTBOUND)
+def test_their_packet_proves_only_contact(line: Line) -> None:
+    protocol, theirs, ours, flags, icmp, _ = line
     packet = match(protocol=protocol, src_port=theirs, dst_port=ours, tcp_flags=flags, icmp_type=icmp)
     assert evidence.of(packet, outbound=False) == "contacted"
 

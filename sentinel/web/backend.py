@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the HTTP API asks of the daemon: plain values out, a few wishes in.
+
+Rows (``agents``, ``feeds``, ``switches``, ``flows``, ``health``) are mappings of JSON values; ``openapi.json`` names
+their keys. A key that ends in ``_at`` or ``_seen`` is UTC seconds since 1970 (or ``None``) here, RFC 3339 text there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sentinel.errors import OutsideError
+from sentinel.model import Capture, Detection
+
+Row = Mapping[str, object]
+
+
+class Refused(OutsideError):  # noqa: N818 - an answer to a wish, as the word says
+    """A wish that is understood and not granted; ``reason`` is shown to whoever asked."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NotFound(OutsideError):  # noqa: N818 - likewise
+    """No such capture, feed or detection."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotHere:
+    """The packets of a capture are not on this host; ``where`` says in words where they go."""
+
+    where: str
+
+
+class Backend(Protocol):
+    """Every method may be called from any thread, and none but ``events`` may take long."""
+
+    def detections(self) -> Sequence[Detection]:
+        """Return all detections held, open and lately closed, in any order."""
+
+    def uncaptured(self) -> Mapping[str, str]:
+        """Return why a detection has no live capture, by detection id, as far as the planner has said so."""
+
+    def captures(self) -> Sequence[Capture]:
+        """Return all captures held, live and lately ended, in any order."""
+
+    def capture(self, capture_id: str) -> Capture | None:
+        """Return one capture."""
+
+    def agents(self) -> Sequence[Row]:
+        """Return one row per (agent, sub-agent) heard."""
+
+    def feeds(self) -> Sequence[Row]:
+        """Return one row per feed."""
+
+    def switches(self) -> Sequence[Row]:
+        """Return one row per switch."""
+
+    def flows(self, limit: int) -> Sequence[Row]:
+        """Return at most ``limit`` flows, those with most bytes first."""
+
+    def events(self, after: int, timeout_s: float) -> Sequence[Row]:
+        """Return events whose ``id`` is above ``after``, oldest first; wait up to ``timeout_s`` for the first."""
+
+    def start_capture(self, local_ip: str, listed_ip: str, by: str, seconds: int | None) -> Capture:
+        """Start a capture by hand; raises ``Refused``."""
+
+    def approve(self, capture_id: str, by: str) -> Capture:
+        """Approve a pending capture; raises ``NotFound``, ``Refused``."""
+
+    def stop(self, capture_id: str, by: str) -> Capture:
+        """End a capture; raises ``NotFound``, ``Refused``."""
+
+    def extend(self, capture_id: str, seconds: int, by: str) -> Capture:
+        """Let a capture last ``seconds`` longer; raises ``NotFound``, ``Refused``."""
+
+    def refresh_feed(self, name: str) -> None:
+        """Ask for a feed to be fetched soon; raises ``NotFound``, ``Refused``."""
+
+    def pcap(self, capture_id: str) -> Path | NotHere:
+        """Return the file with the mirrored packets; raises ``NotFound``."""
+
+    def health(self) -> Row:
+        """Return ``status`` (ok, degraded, failing), ``problems`` (sentences) and what the console's header shows."""
+
+    def metrics(self) -> bytes:
+        """Return the Prometheus text exposition."""

@@ -1,0 +1,25 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""An answer that is an error: ``{"error", "detail"}`` with a status."""
+
+from collections.abc import Mapping
+
+from flask import Response, jsonify
+
+
+class Problem(Exception):  # noqa: N818 - it is an answer more than an error
+    """Raised anywhere in a request to end it; ``code`` is a literal of this stage and a counter label."""
+
+    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers or {}
+
+    def response(self) -> Response:
+        """Make the answer."""
+        response = jsonify({"error": self.code, "detail": self.detail})
+        response.status_code = self.status
+        response.headers.update(dict(self.headers))
+        return response

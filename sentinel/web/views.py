@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Model values → what the API says of them. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from sentinel.limits import MAX_OBSERVERS_SHOWN
+from sentinel.model import Capture, Detection, Indicator, Mirror, Observer
+
+Json = dict[str, object]
+
+
+def utc(seconds: float) -> str:
+    """Return UTC seconds since 1970 as RFC 3339 text with milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def maybe_utc(seconds: float | None) -> str | None:
+    """Return a time that may be absent."""
+    return None if seconds is None else utc(seconds)
+
+
+def row(values: Mapping[str, object]) -> Json:
+    """Return a backend's row with its times as text."""
+    return {key: _row_value(key, value) for key, value in values.items()}
+
+
+def _row_value(key: str, value: object) -> object:
+    is_time = key.endswith(("_at", "_seen")) and isinstance(value, int | float) and not isinstance(value, bool)
+    return utc(float(value)) if is_time else value  # type: ignore[arg-type]  # `is_time` says it is a number
+
+
+def indicator(value: Indicator) -> Json:
+    """Return an indicator as the API says it."""
+    return {"prefix": value.prefix, "feed": value.feed, "group": value.group}
+
+
+def observer(value: Observer) -> Json:
+    """Return an observer as the API says it."""
+    return {
+        "agent": value.agent,
+        "source_class": value.source_class,
+        "source_index": value.source_index,
+        "input": value.input,
+        "output": value.output,
+        "samples": value.samples,
+        "packets": value.packets,
+        "bytes": value.bytes,
+        "outbound": value.outbound,
+        "inbound": value.inbound,
+        "capturable": value.capturable,
+        "vni": value.vni,
+    }
+
+
+def mirror(value: Mirror) -> Json:
+    """Return a mirror as the API says it."""
+    return {
+        "switch": value.switch,
+        "rule": value.rule,
+        "lines": list(value.lines),
+        "state": value.state,
+        "packets": value.packets,
+        "bytes": value.bytes,
+        "attempts": value.attempts,
+        "error": value.error,
+    }
+
+
+def capture(value: Capture) -> Json:
+    """Return a capture as the API says it."""
+    return {
+        "id": value.id,
+        "local_ip": value.local_ip,
+        "listed_ip": value.listed_ip,
+        "state": value.state,
+        "reason": value.reason,
+        "note": value.note,
+        "requested_by": value.requested_by,
+        "created_at": utc(value.created_at),
+        "evidence_at": utc(value.evidence_at),
+        "ends_at": utc(value.ends_at),
+        "ended_at": maybe_utc(value.ended_at),
+        "indicators": [indicator(each) for each in value.indicators],
+        "mirrors": [mirror(each) for each in value.mirrors],
+        "packets": sum(each.packets for each in value.mirrors),
+        "bytes": sum(each.bytes for each in value.mirrors),
+    }
+
+
+def why_not(value: Detection) -> str | None:
+    """Say what the detection itself shows against capturing it."""
+    if any(each.capturable for each in value.observers):
+        return None
+    vnis = sorted({each.vni for each in value.observers if each.vni is not None})
+    if vnis:
+        return f"not capturable: only inside vni {', '.join(str(vni) for vni in vnis)}"
+    return "not capturable: no switch sees the pair as outermost addresses"
+
+
+def detection(value: Detection, latest: Capture | None, note: str | None) -> Json:
+    """Return a detection with its latest capture, and why it has none that lives."""
+    live = latest is not None and latest.state != "ended"
+    observers = sorted(value.observers, key=lambda each: each.packets, reverse=True)
+    return {
+        "id": value.id,
+        "state": value.state,
+        "local_ip": value.local_ip,
+        "listed_ip": value.listed_ip,
+        "direction": value.direction,
+        "evidence": value.evidence,
+        "layer": value.layer,
+        "indicators": [indicator(each) for each in value.indicators],
+        "observers": [observer(each) for each in observers[:MAX_OBSERVERS_SHOWN]],
+        "observers_total": len(observers),
+        "samples": value.samples,
+        "packets": value.packets,
+        "packets_error_pct": value.packets_error_pct,
+        "bytes": value.bytes,
+        "first_seen": utc(value.first_seen),
+        "last_seen": utc(value.last_seen),
+        "src_ip": value.src_ip,
+        "dst_ip": value.dst_ip,
+        "src_port": value.src_port,
+        "dst_port": value.dst_port,
+        "protocol": value.protocol,
+        "capture": {"id": latest.id, "state": latest.state, "note": latest.note} if latest else None,
+        "why_not": None if live else (note or why_not(value)),
+    }
+
+
+def latest_by_pair(captures: Iterable[Capture]) -> dict[tuple[str, str], Capture]:
+    """Return the youngest capture of every pair."""
+    latest: dict[tuple[str, str], Capture] = {}
+    for each in captures:
+        pair = each.local_ip, each.listed_ip
+        if pair not in latest or latest[pair].created_at <= each.created_at:
+            latest[pair] = each
+    return latest
+
+
+def events(found: Sequence[Mapping[str, object]], after: int) -> Json:
+    """Return events with where to go on from and whether some were lost in between.
+
+    Ids rise by one: a hole after ``after`` means the ring has moved on, ids below it another life of the daemon.
+    """
+    ids = [each["id"] for each in found]
+    numbers = [each for each in ids if isinstance(each, int)]
+    if not numbers:
+        return {"events": [], "next": after, "gap": False}
+    return {
+        "events": [dict(each) for each in found],
+        "next": numbers[-1],
+        "gap": after > 0 and numbers[0] != after + 1,
+    }

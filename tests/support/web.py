@@ -1,0 +1,268 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""A daemon that isn't there: a backend that behaves, and a server around it."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from sentinel.model import Capture, Detection, Indicator, Mirror, Observer
+from sentinel.report.eventlog import EventRing
+from sentinel.web.app import create_app
+from sentinel.web.backend import NotFound, NotHere, Refused, Row
+from sentinel.web.counters import WebCounters
+from sentinel.web.guards import Guard
+from sentinel.web.longpoll import LongPolls
+from sentinel.web.server import WebServer
+from sentinel.web.tokens import Tokens, parse_tokens
+
+T0 = 1_763_640_000.0
+TOKEN = "c2VjcmV0LXRva2VuLWZvci10ZXN0cw"  # noqa: S105 - known to the tests only
+INDICATORS = (
+    Indicator("203.0.113.7/32", "et-compromised", "compromised"),
+    Indicator("203.0.113.0/24", "et-block", "Spamhaus DROP"),
+)
+
+
+def tokens() -> Tokens:
+    return parse_tokens(f"alice {TOKEN}\n", "test")
+
+
+def observer(agent: str = "10.0.0.253", **changes: object) -> Observer:
+    values: dict[str, object] = {
+        "agent": agent,
+        "source_class": 0,
+        "source_index": 3,
+        "input": 3,
+        "output": 49,
+        "samples": 12,
+        "packets": 12_000,
+        "bytes": 9_000_000,
+        "capturable": True,
+        "vni": None,
+        "outbound": 9,
+        "inbound": 3,
+        "sender_is_agent": True,
+    }
+    return Observer(**{**values, **changes})  # type: ignore[arg-type]  # the table above has the types
+
+
+def detection(key: str = "d1", **changes: object) -> Detection:
+    values: dict[str, object] = {
+        "id": key,
+        "local_ip": "10.1.0.5",
+        "listed_ip": "203.0.113.7",
+        "direction": "outbound",
+        "evidence": "initiated",
+        "indicators": INDICATORS,
+        "layer": 0,
+        "observers": (observer(), observer("10.0.0.254", samples=4, packets=4_000, capturable=False, vni=5010)),
+        "samples": 12,
+        "packets": 12_000,
+        "bytes": 9_000_000,
+        "packets_error_pct": 56.6,
+        "first_seen": T0,
+        "last_seen": T0 + 60,
+        "src_ip": "10.1.0.5",
+        "dst_ip": "203.0.113.7",
+        "src_port": 51_000,
+        "dst_port": 443,
+        "protocol": 6,
+    }
+    return Detection(**{**values, **changes})  # type: ignore[arg-type]  # the table above has the types
+
+
+def capture(key: str = "c1", **changes: object) -> Capture:
+    lines = (
+        "-A FORWARD -i swp+ -s 10.1.0.5 -d 203.0.113.7 -j ERSPAN --src-ip 10.0.0.253 --dst-ip 10.0.0.70 --ttl 64",
+        "-A FORWARD -i swp+ -s 203.0.113.7 -d 10.1.0.5 -j ERSPAN --src-ip 10.0.0.253 --dst-ip 10.0.0.70 --ttl 64",
+    )
+    values: dict[str, object] = {
+        "id": key,
+        "local_ip": "10.1.0.5",
+        "listed_ip": "203.0.113.7",
+        "state": "active",
+        "reason": "initiated towards et-compromised",
+        "requested_by": "policy",
+        "created_at": T0 + 1,
+        "evidence_at": T0 + 60,
+        "ends_at": T0 + 3600,
+        "indicators": INDICATORS,
+        "mirrors": (Mirror(key, "leaf1", f"sentinel_{key}", lines, "active", packets=4321, bytes=1_234_567),),
+    }
+    return Capture(**{**values, **changes})  # type: ignore[arg-type]  # the table above has the types
+
+
+class FakeBackend:
+    """Keeps what it is told and does what it is asked, as the daemon would."""
+
+    def __init__(self) -> None:
+        self.ring = EventRing(100)
+        self.found: list[Detection] = [detection()]
+        self.notes: dict[str, str] = {}
+        self.kept: dict[str, Capture] = {"c1": capture()}
+        self.pcaps: dict[str, Path | NotHere] = {}
+        self.refreshed: list[str] = []
+        self.agent_rows: list[Row] = [
+            {
+                "agent": "10.0.0.253",
+                "sub_agent": 0,
+                "switch": "leaf1",
+                "last_seen": T0 + 60,
+                "datagrams": 900,
+                "samples": 6000,
+                "samples_per_s": 17.5,
+                "lost_datagrams": 9,
+                "loss_pct": 0.99,
+                "sampling_rate": 1000,
+                "errors": 0,
+            }
+        ]
+        self.feed_rows: list[Row] = [
+            {
+                "name": "et-compromised",
+                "title": "Emerging Threats: compromised hosts",
+                "url": "https://rules.example/compromised-ips.txt",
+                "licence": "BSD-3-Clause",
+                "attribution": "Proofpoint ET Labs",
+                "state": "ok",
+                "detail": "",
+                "entries": 532,
+                "rejected": 1,
+                "fetched_at": T0 - 3600,
+                "checked_at": T0 - 60,
+                "next_at": T0 + 3600,
+                "detections": 1,
+            }
+        ]
+        self.switch_rows: list[Row] = [
+            {
+                "name": "leaf1",
+                "role": "leaf",
+                "url": "https://leaf1.example:8443",
+                "agents": ["10.0.0.253"],
+                "erspan_source": "10.0.0.253",
+                "state": "ok",
+                "detail": "",
+                "rules": 2,
+                "max_rules": 100,
+                "ipv6": False,
+                "answered_at": T0 + 55,
+            }
+        ]
+        self.flow_rows: list[Row] = []
+        self.state: dict[str, object] = {
+            "status": "ok",
+            "problems": [],
+            "version": "0.1.0",
+            "mode": "automatic",
+            "started_at": T0 - 600,
+            "erspan_destination": "10.0.0.70",
+            "quiet_s": 600,
+            "agents": 1,
+            "samples_per_s": 17.5,
+            "indicators": 532,
+        }
+        self.lock = threading.Lock()
+
+    def detections(self) -> Sequence[Detection]:
+        return list(self.found)
+
+    def uncaptured(self) -> Mapping[str, str]:
+        return dict(self.notes)
+
+    def captures(self) -> Sequence[Capture]:
+        return list(self.kept.values())
+
+    def capture(self, capture_id: str) -> Capture | None:
+        return self.kept.get(capture_id)
+
+    def agents(self) -> Sequence[Row]:
+        return self.agent_rows
+
+    def feeds(self) -> Sequence[Row]:
+        return self.feed_rows
+
+    def switches(self) -> Sequence[Row]:
+        return self.switch_rows
+
+    def flows(self, limit: int) -> Sequence[Row]:
+        return self.flow_rows[:limit]
+
+    def events(self, after: int, timeout_s: float) -> Sequence[Row]:
+        return self.ring.after(after, timeout_s)
+
+    def start_capture(self, local_ip: str, listed_ip: str, by: str, seconds: int | None) -> Capture:
+        if not any((each.local_ip, each.listed_ip) == (local_ip, listed_ip) for each in self.found):
+            raise Refused("the pair is not listed; allow_unlisted = true would let it be captured")
+        with self.lock:
+            key = f"c{len(self.kept) + 1}"
+            now = time.time()
+            self.kept[key] = capture(
+                key,
+                local_ip=local_ip,
+                listed_ip=listed_ip,
+                state="installing",
+                requested_by=by,
+                created_at=now,
+                evidence_at=now,
+                ends_at=now + (seconds or 3600),
+            )
+            return self.kept[key]
+
+    def approve(self, capture_id: str, by: str) -> Capture:
+        found = self._of(capture_id)
+        if found.state != "pending":
+            raise Refused(f"it is {found.state}, not pending")
+        return self._change(capture_id, state="installing", note=f"approved by {by}")
+
+    def stop(self, capture_id: str, by: str) -> Capture:
+        if self._of(capture_id).state == "ended":
+            raise Refused("it has ended already")
+        return self._change(capture_id, state="removing", note=f"stopped by {by}")
+
+    def extend(self, capture_id: str, seconds: int, by: str) -> Capture:
+        return self._change(capture_id, ends_at=self._of(capture_id).ends_at + seconds, note=f"extended by {by}")
+
+    def refresh_feed(self, name: str) -> None:
+        if name not in {row["name"] for row in self.feed_rows}:
+            raise NotFound("no such feed")
+        self.refreshed.append(name)
+
+    def pcap(self, capture_id: str) -> Path | NotHere:
+        self._of(capture_id)
+        return self.pcaps.get(capture_id, NotHere("the packets go to 10.0.0.70, which is not this host"))
+
+    def health(self) -> Row:
+        return self.state
+
+    def metrics(self) -> bytes:
+        return b"# HELP sentinel_up One.\n# TYPE sentinel_up gauge\nsentinel_up 1.0\n"
+
+    def _of(self, capture_id: str) -> Capture:
+        if capture_id not in self.kept:
+            raise NotFound("no such capture")
+        return self.kept[capture_id]
+
+    def _change(self, capture_id: str, **changes: object) -> Capture:
+        with self.lock:
+            self.kept[capture_id] = replace(self._of(capture_id), **changes)  # type: ignore[arg-type]  # a test's own
+            return self.kept[capture_id]
+
+
+@contextmanager
+def serving(
+    backend: FakeBackend, known: Tokens | None = None, names: Sequence[str] = (), waiters: int = 16
+) -> Iterator[WebServer]:
+    """Serve a backend on a free loopback port."""
+    counters, polls = WebCounters(), LongPolls(waiters)
+    app = create_app(backend, Guard("127.0.0.1", names, known), polls, counters)
+    server = WebServer(app, "127.0.0.1", 0, polls, counters)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

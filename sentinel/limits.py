@@ -182,3 +182,8 @@ ANNOUNCE_PER_S = 4.0
 MAX_FIGURE = 2**63 - 1
 # VLAN tags of a recorded outer frame: two are QinQ; twice that.
 MAX_OUTER_VLAN_TAGS = 4
+# Matches waiting for the decision thread: some ten seconds of a forged flood; ~600 B each, so 60 MB at most.
+MAX_WAITING_MATCHES = 100_000
+# Ended captures kept for people and for holding pairs back, by count and age.
+MAX_ENDED_CAPTURES = 10_000
+ENDED_CAPTURES_KEPT_S = 30 * 86_400.0

@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one thread that decides: matches and answers go in, commands go out, in that order and never two at a time.
+
+It dispatches and does not decide: the detector and the capture engine do. Per round it (1) lets them handle what
+arrived, (2) stores the captures that changed, (3) sends the requests whose intent is now on disk, (4) tells the world.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Protocol
+
+from sentinel import limits
+from sentinel.capture import commands as do
+from sentinel.capture import events as it
+from sentinel.capture.engine import CaptureEngine
+from sentinel.detect.engine import Detector
+from sentinel.detect.events import DetectionEvent
+from sentinel.errors import StoreError
+from sentinel.model import Capture, CaptureState, Detection, Indicator, Match
+
+log = logging.getLogger(__name__)
+
+ROUND_ITEMS = 2_000
+IDLE_S = 0.5
+
+Lookup = Callable[[str], tuple[Indicator, ...]]
+
+
+class Edges(Protocol):
+    """What the loop does to the world; every method may raise only what it says."""
+
+    def save(self, captures: Iterable[Capture]) -> None:
+        """Store; raises ``StoreError``."""
+
+    def send(self, command: do.SwitchCommand) -> None:
+        """Hand a request to the switches; its event comes back through ``post``."""
+
+    def tell_detection(self, event: DetectionEvent) -> None:
+        """A detection opened, changed or closed."""
+
+    def tell_capture(self, capture: Capture, previous: CaptureState) -> None:
+        """A capture changed its state."""
+
+
+def clock() -> it.Now:
+    return it.Now(time.monotonic(), time.time())
+
+
+class Loop:
+    """``post_*`` from any thread; readers take ``lock`` around ``detector`` and ``captures``."""
+
+    def __init__(self, detector: Detector, captures: CaptureEngine, edges: Edges) -> None:
+        self.detector = detector
+        self.captures = captures
+        self.lock = threading.RLock()
+        self.store_error = ""
+        self.counters = {"matches_overflow": 0, "store_errors": 0, "installs_withheld": 0, "round_errors": 0}
+        self._edges = edges
+        self._inbox: deque[Match | it.Event | Lookup] = deque()
+        self._waiting_matches = 0
+        self._arrived = threading.Condition()
+        self._running = False
+        self._thread: threading.Thread | None = None
+        self._unsaved: dict[str, Capture] = {}
+        self._untold: list[Callable[[], None]] = []
+
+    def start(self, stored: Iterable[Capture]) -> None:
+        """Take up the stored captures, then begin."""
+        with self.lock:
+            self._carry_out(self.captures.restore(stored, clock()))
+        self._running = True
+        self._thread = threading.Thread(target=self._run, name="loop")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the round under way; captures stay on the switches and in the store for the next start."""
+        with self._arrived:
+            self._running = False
+            self._arrived.notify()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def post_matches(self, matches: Iterable[Match]) -> None:
+        """Bounded: what does not fit is counted and gone, as a sample lost on the way would be."""
+        with self._arrived:
+            for match in matches:
+                if self._waiting_matches >= limits.MAX_WAITING_MATCHES:
+                    self.counters["matches_overflow"] += 1
+                    continue
+                self._waiting_matches += 1
+                self._inbox.append(match)
+            self._arrived.notify()
+
+    def post(self, event: it.Event) -> None:
+        """An answer of a switch, or time passing."""
+        with self._arrived:
+            self._inbox.append(event)
+            self._arrived.notify()
+
+    def post_new_lists(self, lookup: Lookup) -> None:
+        """Other lists are in force: ask them about every open detection."""
+        with self._arrived:
+            self._inbox.append(lookup)
+            self._arrived.notify()
+
+    def wish(self, event: it.Event) -> None:
+        """A person's wish, carried out before this returns."""
+        with self.lock:
+            self._carry_out(self.captures.handle(event, clock()))
+        self._tell()
+
+    def _run(self) -> None:
+        while True:
+            with self._arrived:
+                if not self._inbox and self._running:
+                    self._arrived.wait(IDLE_S)
+                if not self._running:
+                    return
+                items = [self._inbox.popleft() for _ in range(min(len(self._inbox), ROUND_ITEMS))]
+                self._waiting_matches -= sum(isinstance(item, Match) for item in items)
+            try:
+                self._round(items)
+            except Exception:
+                # A bug in one round must not end the watch; it is loud, counted, and shown by /healthz.
+                log.exception("a round of decisions failed")
+                self.counters["round_errors"] += 1
+            self._tell()
+
+    def _round(self, items: list[Match | it.Event | Lookup]) -> None:
+        with self.lock:
+            now = clock()
+            commands: list[do.Command] = []
+            for item in items:
+                if isinstance(item, Match):
+                    commands += self._detected(self.detector.observe(item, now.mono), now)
+                elif callable(item):
+                    commands += self._detected(self.detector.delisted(item, now.mono), now)
+                else:
+                    if isinstance(item, it.Tick):
+                        commands += self._detected(self.detector.expire(now.mono), now)
+                    commands += self.captures.handle(item, now)
+            self._carry_out(commands)
+
+    def _detected(self, events: list[DetectionEvent], now: it.Now) -> list[do.Command]:
+        commands: list[do.Command] = []
+        for event in events:
+            detection = event.detection
+            if event.kind in {"closed", "delisted"}:
+                commands += self.captures.handle(it.DetectionEnded(detection, event.kind == "delisted"), now)
+            else:
+                commands += self.captures.handle(it.Sighted(detection), now)
+            if event.kind != "sighted":
+                self._untold.append(partial(self._edges.tell_detection, event))
+        return commands
+
+    def _carry_out(self, commands: list[do.Command]) -> None:
+        for command in commands:
+            if isinstance(command, do.Record):
+                self._unsaved[command.capture.id] = command.capture
+                self._pin(command.capture)
+                if command.previous_state is not None:
+                    self._untold.append(partial(self._edges.tell_capture, command.capture, command.previous_state))
+        stored = self._save()
+        for command in commands:
+            if isinstance(command, do.Record):
+                continue
+            if isinstance(command, do.Install) and not stored:
+                # Without the intent on disk a crash would leave a rule that nobody remembers.
+                self.counters["installs_withheld"] += 1
+                failed = it.InstallFailed(command.switch, command.rule, "store", self.store_error, permanent=False)
+                self.post(failed)
+                continue
+            self._edges.send(command)
+
+    def _save(self) -> bool:
+        if not self._unsaved:
+            return True
+        try:
+            self._edges.save(list(self._unsaved.values()))
+        except StoreError as error:
+            if str(error) != self.store_error:
+                log.error("%s; no new mirror is installed until it can be written", error)
+            self.store_error = str(error)
+            self.counters["store_errors"] += 1
+            return False
+        self._unsaved.clear()
+        self.store_error = ""
+        return True
+
+    def _pin(self, capture: Capture) -> None:
+        detection = self._detection_of(capture)
+        if detection is None:
+            return
+        if capture.state == "ended":
+            self.detector.unpin(detection.id)
+        else:
+            self.detector.pin(detection.id)
+
+    def _detection_of(self, capture: Capture) -> Detection | None:
+        found = self.detector.find(capture.local_ip, capture.listed_ip)
+        return found or self.detector.find(capture.listed_ip, capture.local_ip)
+
+    def _tell(self) -> None:
+        while True:
+            with self.lock:
+                untold, self._untold = self._untold, []
+            if not untold:
+                return
+            for say in untold:
+                say()

@@ -85,7 +85,7 @@ class _Writer:
         self._file.write(
             pcapng.packet(
                 interface,
-                round(at * 1e9),
+                round(at * 1e6) * 1000,  # a float of today's seconds holds no finer step
                 mirrored.frame,
                 missing=mirrored.missing,
                 direction="inbound" if mirrored.direction == "ingress" else "outbound" if mirrored.direction else None,

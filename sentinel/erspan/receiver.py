@@ -1,0 +1,277 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Receives mirrored packets and keeps those that were asked for.
+
+Raw sockets of protocol 47 need privileges; while one is open the kernel doesn't answer the switches with
+"protocol unreachable", and it hands over reassembled packets. GRE in UDP (RFC 8086) needs none and is heard only where
+configured. A frame is kept when its outer source is the ``erspan_source`` of a switch and a capture of its address pair
+is mirrored there; every other is counted by reason and forgotten.
+"""
+
+import logging
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sentinel.errors import DecodeError
+from sentinel.erspan.decapsulate import Mirrored, NotMirroredError, decapsulate, decapsulate_gre
+from sentinel.erspan.files import CaptureFiles
+from sentinel.erspan.inner import address_pair
+from sentinel.erspan.outer import GRE
+from sentinel.erspan.sequences import Sequences
+from sentinel.limits import MAX_ERSPAN_DATAGRAM_BYTES
+
+log = logging.getLogger(__name__)
+
+# linux/socket.h; the socket module has no name for them. SO_MEMINFO gives nine 32-bit numbers, the last the drops.
+_SO_MEMINFO = 55
+_SK_MEMINFO_DROPS = 8
+_BATCH = 256
+_TICK_S = 0.25
+# What arrives while stopping is taken too, but not for ever.
+_STOP_S = 1.0
+
+
+@dataclass(slots=True)
+class ReceiverCounters:
+    """``frames`` were kept; ``kernel_drops`` found the receive buffer full; ``lost`` are gaps of sequence numbers."""
+
+    packets: int = 0
+    frames: int = 0
+    truncated: int = 0
+    not_mirrored: int = 0
+    malformed: int = 0
+    unknown_source: int = 0
+    unexpected_pair: int = 0
+    no_room: int = 0
+    write_errors: int = 0
+    kernel_drops: int = 0
+    lost: int = 0
+
+
+@dataclass(slots=True)
+class _Socket:
+    socket: socket.socket
+    name: str
+    raw_ipv4: bool
+    drops: int = 0
+
+
+@dataclass(slots=True)
+class Granted:
+    """A socket that is open: what it hears, and the receive buffer the kernel granted (octets)."""
+
+    name: str
+    buffer_bytes: int
+
+
+@dataclass(slots=True)
+class Opened:
+    """What ``start`` came to: sockets open, and those that couldn't be, with the reason."""
+
+    granted: list[Granted] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+class Receiver:
+    """Listens from ``start`` to ``stop`` in a thread of its own.
+
+    ``switch_of(outer source)`` names the switch that mirrors from there, if any. ``expected(switch, inner source,
+    inner destination)`` gives the capture that wants the frame, if any. ``on_frame(capture id, switch, frame)`` is told
+    of each that was kept. All three are called from the receiver's thread.
+    """
+
+    def __init__(
+        self,
+        files: CaptureFiles,
+        *,
+        switch_of: Callable[[str], str | None],
+        expected: Callable[[str, str, str], str | None],
+        on_frame: Callable[[str, str, Mirrored], None] | None = None,
+        raw: Sequence[str] = ("0.0.0.0", "::"),  # noqa: S104  # a switch's packets may arrive on any interface
+        gre_in_udp: tuple[str, int] | None = None,
+        receive_buffer_bytes: int = 32 << 20,
+    ) -> None:
+        self.counters = ReceiverCounters()
+        self.opened = Opened()
+        self._files = files
+        self._switch_of = switch_of
+        self._expected = expected
+        self._on_frame = on_frame
+        self._raw = tuple(raw)
+        self._gre_in_udp = gre_in_udp
+        self._buffer_bytes = receive_buffer_bytes
+        self._sequences = Sequences()
+        self._sockets: list[_Socket] = []
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._write_failed_at = float("-inf")
+
+    def start(self) -> Opened:
+        """Open what can be opened; raises ``OSError`` where that is nothing at all, or not the configured UDP port."""
+        try:
+            self._open()
+        except OSError:
+            self._close()
+            raise
+        self._thread = threading.Thread(target=self._run, name="erspan-receiver", daemon=True)
+        self._thread.start()
+        return self.opened
+
+    def stop(self) -> None:
+        """Take what has arrived, then close."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._close()
+        self._files.flush()
+
+    def udp_port(self) -> int | None:
+        """The port GRE in UDP is heard on, where it is."""
+        return next((each.socket.getsockname()[1] for each in self._sockets if each.name.startswith("udp")), None)
+
+    def _open(self) -> None:
+        error: OSError | None = None
+        for address in self._raw:
+            try:
+                self._add(socket.SOCK_RAW, address, 0, f"raw GRE on {address}")
+            except OSError as refusal:
+                error = refusal
+                self.opened.refused.append(f"raw GRE on {address}: {refusal.strerror}")
+        if self._gre_in_udp is not None:
+            host, port = self._gre_in_udp
+            self._add(socket.SOCK_DGRAM, host, port, f"udp {host} port {port}")
+        if not self._sockets and error is not None:
+            raise error
+
+    def _add(self, kind: socket.SocketKind, host: str, port: int, name: str) -> None:
+        raw, ipv6 = kind == socket.SOCK_RAW, ":" in host
+        opened = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, kind, GRE if raw else 0)
+        try:
+            opened.setblocking(False)
+            if ipv6 and not raw:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            _enlarge(opened, self._buffer_bytes)
+            opened.bind((host, port))
+            # The kernel reports twice what it grants, its own overhead being half.
+            granted = opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+        except OSError:
+            opened.close()
+            raise
+        self._sockets.append(_Socket(opened, name, raw_ipv4=raw and not ipv6))
+        self.opened.granted.append(Granted(name, granted))
+
+    def _close(self) -> None:
+        for each in self._sockets:
+            each.socket.close()
+        self._sockets.clear()
+
+    def _run(self) -> None:
+        buffer = bytearray(MAX_ERSPAN_DATAGRAM_BYTES)
+        with selectors.DefaultSelector() as selector:
+            for each in self._sockets:
+                selector.register(each.socket, selectors.EVENT_READ, each)
+            ticked_at = stopping_since = time.monotonic()
+            while True:
+                stopping = self._stop.is_set()
+                ready = selector.select(0 if stopping else _TICK_S)
+                for key, _ in ready:
+                    self._drain(key.data, buffer)
+                now = time.monotonic()
+                if stopping or now - ticked_at >= _TICK_S:
+                    ticked_at = now
+                    self._flush()
+                    self._count_drops()
+                if stopping and (not ready or now - stopping_since >= _STOP_S):
+                    return
+                if not stopping:
+                    stopping_since = now
+
+    def _drain(self, source: _Socket, buffer: bytearray) -> None:
+        for _ in range(_BATCH):
+            try:
+                size, address = source.socket.recvfrom_into(buffer)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                log.debug("%s: %s", source.name, error)
+                return
+            self._packet(bytes(memoryview(buffer)[:size]), address[0].partition("%")[0], raw_ipv4=source.raw_ipv4)
+
+    def _packet(self, data: bytes, sender: str, *, raw_ipv4: bool) -> None:
+        counters = self.counters
+        counters.packets += 1
+        switch = self._switch_of(sender)
+        if switch is None:
+            counters.unknown_source += 1
+            return
+        try:
+            # A raw IPv4 socket gives the IP header too; what the others give begins at the GRE header.
+            mirrored = decapsulate(data) if raw_ipv4 else decapsulate_gre(data, sender, "")
+        except NotMirroredError:
+            counters.not_mirrored += 1
+            return
+        except DecodeError:
+            counters.malformed += 1
+            return
+        dropped = self._sequences.gap(switch, mirrored.session, mirrored.sequence)
+        counters.lost += dropped
+        pair = address_pair(mirrored.frame)
+        capture_id = self._expected(switch, *pair) if pair else None
+        if capture_id is None:
+            counters.unexpected_pair += 1
+            return
+        counters.truncated += mirrored.truncated
+        if self._store(capture_id, switch, mirrored, dropped):
+            counters.frames += 1
+            if self._on_frame is not None:
+                self._on_frame(capture_id, switch, mirrored)
+
+    def _store(self, capture_id: str, switch: str, mirrored: Mirrored, dropped: int) -> bool:
+        try:
+            stored = self._files.write(capture_id, switch, mirrored, time.time_ns(), dropped)
+        except OSError as error:
+            self._failed(error)
+            return False
+        self.counters.no_room += not stored
+        return stored
+
+    def _flush(self) -> None:
+        try:
+            self._files.flush()
+        except OSError as error:
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        self.counters.write_errors += 1
+        now = time.monotonic()
+        if now - self._write_failed_at >= 60:
+            self._write_failed_at = now
+            log.error("mirrored frames can't be written: %s", error)
+
+    def _count_drops(self) -> None:
+        for each in self._sockets:
+            drops = _kernel_drops(each.socket)
+            self.counters.kernel_drops += (drops - each.drops) & 0xFFFFFFFF
+            each.drops = drops
+
+
+def _enlarge(opened: socket.socket, size: int) -> None:
+    """As large as asked for with privileges, as large as ``net.core.rmem_max`` allows without."""
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, 33, size)  # SO_RCVBUFFORCE
+    except OSError:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def _kernel_drops(opened: socket.socket) -> int:
+    try:
+        info = opened.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)
+    except OSError:
+        return 0
+    return int(struct.unpack("9I", info)[_SK_MEMINFO_DROPS]) if len(info) == 36 else 0

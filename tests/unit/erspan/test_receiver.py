@@ -1,0 +1,161 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sentinel.erspan.decapsulate import Mirrored
+from sentinel.erspan.files import CaptureFiles
+from sentinel.erspan.receiver import Receiver
+from tests.support import mirroring
+from tests.support.mirroring import ethernet
+
+FRAME = ethernet("192.0.2.10", "198.51.100.7")
+SWITCHES = {"127.0.0.1": "leaf1", "::1": "leaf6"}
+
+
+def wanted(switch: str, source: str, destination: str) -> str | None:
+    return "c1" if {source, destination} == {"192.0.2.10", "198.51.100.7"} else None
+
+
+class Running:
+    def __init__(self, receiver: Receiver, files: CaptureFiles) -> None:
+        self.receiver = receiver
+        self.files = files
+        self.kept: list[tuple[str, str, Mirrored]] = []
+
+    def wait(self, packets: int) -> None:
+        until = time.monotonic() + 5
+        while self.receiver.counters.packets < packets and time.monotonic() < until:
+            time.sleep(0.01)
+        assert self.receiver.counters.packets == packets
+
+
+@contextmanager
+def running(path: Path, host: str = "127.0.0.1", raw: tuple[str, ...] = (), udp: bool = True) -> Iterator[Running]:
+    files = CaptureFiles(path, 1 << 20)
+    files.start()
+    kept: list[tuple[str, str, Mirrored]] = []
+    receiver = Receiver(
+        files,
+        switch_of=SWITCHES.get,
+        expected=wanted,
+        on_frame=lambda capture, switch, mirrored: kept.append((capture, switch, mirrored)),
+        raw=raw,
+        gre_in_udp=(host, 0) if udp else None,
+        receive_buffer_bytes=1 << 20,
+    )
+    receiver.start()
+    run = Running(receiver, files)
+    run.kept = kept
+    try:
+        yield run
+    finally:
+        receiver.stop()
+        files.stop()
+
+
+@contextmanager
+def sender(run: Running, bound_to: str = "127.0.0.1", host: str = "127.0.0.1") -> Iterator[Callable[[bytes], int]]:
+    port = run.receiver.udp_port()
+    assert port
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((bound_to, 0))
+        yield lambda data: sock.sendto(data, (host, port))
+
+
+def test_what_a_capture_wants_is_kept_and_all_else_counted_by_reason(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        with sender(run) as send:
+            send(mirroring.type_ii(FRAME, sequence=1))
+            send(mirroring.type_ii(FRAME, sequence=1))
+            send(mirroring.type_ii(FRAME, sequence=5, truncated=True))
+            send(mirroring.type_ii(ethernet("192.0.2.10", "192.0.2.11"), sequence=6))
+            send(mirroring.type_ii(b"\xff" * 20, sequence=7))
+            send(mirroring.gre(0x0800, FRAME))
+            send(b"\x10\x00\x88\xbe")
+        with sender(run, "127.0.0.9") as send:
+            send(mirroring.type_ii(FRAME))
+        run.wait(8)
+    counters = run.receiver.counters
+    assert (counters.frames, counters.unexpected_pair, counters.not_mirrored) == (3, 2, 1)
+    assert (counters.malformed, counters.unknown_source, counters.truncated, counters.lost) == (1, 1, 1, 3)
+    assert [(capture, switch, mirrored.frame) for capture, switch, mirrored in run.kept] == [("c1", "leaf1", FRAME)] * 3
+    (path,) = run.files.paths("c1")
+    assert path.read_bytes().count(FRAME) == 3
+
+
+def test_both_directions_and_ipv6_outside(tmp_path: Path) -> None:
+    with running(tmp_path, "::1") as run:
+        with sender(run, "::1", "::1") as send:
+            send(mirroring.type_i(FRAME))
+            send(mirroring.type_i(ethernet("198.51.100.7", "192.0.2.10", vlans=(5, 6))))
+        run.wait(2)
+    assert [switch for _, switch, _ in run.kept] == ["leaf6", "leaf6"]
+
+
+def test_kernel_drops_are_counted(tmp_path: Path) -> None:
+    files = CaptureFiles(tmp_path, 1 << 20)
+    files.start()
+    # The stand-in for a slow disk: the first frame holds the receiver up while the buffer overflows.
+    receiver = Receiver(
+        files,
+        switch_of=lambda source: (time.sleep(0.3) if receiver.counters.packets == 1 else None, "leaf1")[1],
+        expected=wanted,
+        raw=(),
+        gre_in_udp=("127.0.0.1", 0),
+        receive_buffer_bytes=4096,
+    )
+    receiver.start()
+    port = receiver.udp_port()
+    assert port
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(200):
+            sock.sendto(mirroring.type_i(FRAME), ("127.0.0.1", port))
+    time.sleep(0.5)
+    receiver.stop()
+    files.stop()
+    assert receiver.counters.kernel_drops > 0
+    assert receiver.counters.kernel_drops + receiver.counters.packets == 200
+
+
+def test_nothing_to_open_is_an_error_and_leaves_nothing_open(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        receiver = Receiver(
+            CaptureFiles(tmp_path, 1),
+            switch_of=SWITCHES.get,
+            expected=wanted,
+            raw=(),
+            gre_in_udp=taken.getsockname(),
+        )
+        with pytest.raises(OSError, match="in use"):
+            receiver.start()
+
+
+needs_raw = pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets need root")
+
+
+@needs_raw
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_raw_gre(tmp_path: Path, host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.socket(family, socket.SOCK_RAW, 47)
+    except OSError:
+        pytest.skip("no raw sockets here")
+    big = ethernet("192.0.2.10", "198.51.100.7", b"z" * 3000)
+    with sock, running(tmp_path, raw=(host,), udp=False) as run:
+        assert [granted.name for granted in run.receiver.opened.granted] == [f"raw GRE on {host}"]
+        sock.sendto(mirroring.type_ii(FRAME), (host, 0))
+        sock.sendto(mirroring.type_iii(big), (host, 0))
+        sock.sendto(struct.pack("!HH", 0, 0x0800), (host, 0))
+        run.wait(3)
+    assert [mirrored.frame for _, _, mirrored in run.kept] == [FRAME, big]
+    assert run.receiver.counters.not_mirrored == 1

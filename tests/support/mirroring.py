@@ -4,6 +4,7 @@
 
 import socket
 import struct
+from collections.abc import Callable
 
 
 def ethernet(
@@ -85,7 +86,7 @@ def bridged(frame: bytes, key: int | None = None) -> bytes:
     return gre(0x6558, frame, key=key)
 
 
-ALL_KINDS = {
+ALL_KINDS: dict[str, Callable[[bytes], bytes]] = {
     "I": type_i,
     "II": type_ii,
     "III": type_iii,

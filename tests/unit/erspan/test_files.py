@@ -14,8 +14,8 @@ FRAME = ethernet(payload=b"x" * 900)
 MIRRORED = Mirrored("10.0.0.1", "10.0.0.70", "II", FRAME)
 
 
-def started(path: Path, max_bytes: int = 1 << 20, **more: int) -> CaptureFiles:
-    files = CaptureFiles(path, max_bytes, **more)
+def started(path: Path, max_bytes: int = 1 << 20, max_file_bytes: int = 1 << 20) -> CaptureFiles:
+    files = CaptureFiles(path, max_bytes, max_file_bytes=max_file_bytes)
     files.start()
     return files
 

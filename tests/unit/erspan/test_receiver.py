@@ -103,10 +103,15 @@ def test_both_directions_and_ipv6_outside(tmp_path: Path) -> None:
 def test_kernel_drops_are_counted(tmp_path: Path) -> None:
     files = CaptureFiles(tmp_path, 1 << 20)
     files.start()
-    # The stand-in for a slow disk: the first frame holds the receiver up while the buffer overflows.
+
+    def slow_at_first(source: str) -> str:
+        if receiver.counters.packets == 1:
+            time.sleep(0.3)
+        return "leaf1"
+
     receiver = Receiver(
         files,
-        switch_of=lambda source: (time.sleep(0.3) if receiver.counters.packets == 1 else None, "leaf1")[1],
+        switch_of=slow_at_first,
         expected=wanted,
         raw=(),
         gre_in_udp=("127.0.0.1", 0),

@@ -56,8 +56,8 @@ def rate_of(match: Match) -> int:
 
 
 def sampled_at_egress(match: Match) -> bool:
-    """Only where the data source is the port the packet left by, and not the one it came in by."""
-    return match.source_class == _IFINDEX and match.source_index == match.output != match.input
+    """Only where the data source is the port the packet left by, not the one it came in by; 0 is an unknown port."""
+    return match.source_class == _IFINDEX and match.source_index == match.output not in {0, match.input}
 
 
 def best(tallies: Iterable[tuple[str, AgentTally]]) -> Tally:

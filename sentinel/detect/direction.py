@@ -8,8 +8,8 @@ and the unlisted side stands for us.
 """
 
 import ipaddress
-import socket
 from collections.abc import Iterable
+from socket import AF_INET, AF_INET6
 
 import pytricia
 
@@ -20,8 +20,8 @@ class LocalNetworks:
     """The networks called ours: CIDR text of both families. Raises ``ValueError`` for text that is no prefix."""
 
     def __init__(self, prefixes: Iterable[str]) -> None:
-        self._v4 = pytricia.PyTricia(32, socket.AF_INET)
-        self._v6 = pytricia.PyTricia(128, socket.AF_INET6)
+        self._v4 = pytricia.PyTricia(32, AF_INET)
+        self._v6 = pytricia.PyTricia(128, AF_INET6)
         for prefix in prefixes:
             # pytricia itself takes "10.0.0.0/x" for /0.
             network = ipaddress.ip_network(prefix, strict=False)

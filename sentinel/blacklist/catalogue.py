@@ -8,8 +8,8 @@ the resource package ``sentinel.feeds``; a user's own folder adds to them or rep
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -23,6 +23,8 @@ from sentinel.limits import MAX_FEED_DESCRIPTOR_BYTES, MAX_FEED_GROUP_CHARS
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _DURATION = re.compile(r"(\d{1,6})(s|m|h|d)")
+# How often a changed file of one's own is noticed.
+_FILE_INTERVAL_S = 60.0
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _CHECKOUT_FEEDS = Path(__file__).parents[2] / "feeds"
 
@@ -64,7 +66,7 @@ class Feed:
             group=group[:MAX_FEED_GROUP_CHARS] or name,
             path=path,
             title=path.name,
-            min_interval_s=0.0,
+            min_interval_s=_FILE_INTERVAL_S,
             empty_is_legal=True,
             reserved_is_legal=True,
         )
@@ -147,6 +149,17 @@ def descriptor(name: str, table: Mapping[str, Any], path: Path) -> Feed:
         if field in values:
             values[field] = path.parent / values[field]
     return Feed(**{**values, "name": name})
+
+
+def with_distinct_names(feeds: Iterable[Feed]) -> list[Feed]:
+    """The feeds, later ones of a name already taken numbered: two files of one's own may be called the same."""
+    named: dict[str, Feed] = {}
+    for feed in feeds:
+        name, number = feed.name, 2
+        while name in named:
+            name, number = f"{feed.name}-{number}", number + 1
+        named[name] = replace(feed, name=name)
+    return list(named.values())
 
 
 def select(names: Sequence[str], feeds: Mapping[str, Feed]) -> list[Feed]:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One conditional download of one feed, within limits of size, time and place."""
 
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ProtocolError
 
 from sentinel.blacklist.catalogue import Feed
 from sentinel.blacklist.guarded import ForbiddenAddressError, Guard, session
@@ -121,14 +122,15 @@ class HttpFetcher:
     def _read_file(self, feed: Feed, path: Path, validators: Validators) -> Fetched | None:
         try:
             with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                modified = f"{stat.st_mtime_ns}-{stat.st_size}"
+                if modified == validators.revision:
+                    return None
                 body = file.read(self._limits.size_bytes + 1)
-                modified = str(path.stat().st_mtime_ns)
         except OSError as error:
             raise FeedError(feed.name, "file", f"cannot read {path}: {error.strerror}") from error
         if len(body) > self._limits.size_bytes:
             raise FeedError(feed.name, "too-large", f"more than {self._limits.size_bytes} bytes")
-        if validators.revision == modified:
-            return None
         return Fetched(body, Validators(revision=modified))
 
     def _revision(self, feed: Feed, now: float) -> str:
@@ -315,4 +317,6 @@ def _trouble(feed: Feed, url: str, error: Exception) -> FeedError:
         return FeedError(feed.name, "timeout", f"{where} does not answer")
     if isinstance(error, requests.ConnectionError):
         return FeedError(feed.name, "connect", f"cannot connect to {where}")
+    if isinstance(error, ProtocolError):
+        return FeedError(feed.name, "truncated", f"the connection to {where} broke before the end")
     return FeedError(feed.name, "transfer", f"{type(error).__name__} while reading {where}")

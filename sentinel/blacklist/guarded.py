@@ -4,8 +4,8 @@
 
 Two things requests cannot do alone. A *deadline*: its timeouts start again with every octet, so that a server which
 sends one header octet every nine seconds holds a thread for hours; here a timer shuts the socket at the end of the
-total time. And *where a redirect leads*: a name that resolves to an address inside is only known when it is connected, so the
-connected address itself is judged.
+total time. And *where a redirect leads*: a name that resolves to an address inside is only known when it is connected,
+so the connected address itself is judged.
 """
 
 import socket
@@ -108,12 +108,17 @@ class Guard:
 
 def session(guard: Guard) -> requests.Session:
     """A session all of whose connections are guarded. Proxies come from the environment, credentials do not."""
-    made = requests.Session()
+    made = _Session()
     # Without this requests would read ~/.netrc and send what it finds there.
     made.auth = _no_credentials
     made.mount("http://", _Adapter(guard))
     made.mount("https://", _Adapter(guard))
     return made
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: requests would parse a redirect even where it is told not to follow it, and fail on a malformed one."""
 
 
 def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from sentinel.blacklist.cache import FeedCache, FeedState, digest
-from sentinel.blacklist.catalogue import Feed
+from sentinel.blacklist.catalogue import Feed, with_distinct_names
 from sentinel.blacklist.fetch import Fetched, Fetcher, HttpFetcher, RetryLaterError, Validators
 from sentinel.blacklist.formats import plain
 from sentinel.blacklist.formats.parsed import Entry, FormatError, Parsed
@@ -91,7 +91,7 @@ class Loader:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.current = current or Current()
-        self._held = {feed.name: Held(feed, FeedState()) for feed in feeds}
+        self._held = {feed.name: Held(feed, FeedState()) for feed in with_distinct_names(feeds)}
         self._cache = FeedCache(state_dir) if state_dir is not None else None
         self._local = Networks(local)
         self._allow = tuple(allow)

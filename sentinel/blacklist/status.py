@@ -16,9 +16,9 @@ from sentinel.blacklist.rules import LocalListed, Sifted
 class FeedStatus:
     """One row of ``sentinel feeds list``. Times are UTC seconds since 1970, ``None`` for never.
 
-    ``state``: ``empty`` (nothing in force), ``ok``, ``stale`` (the last attempt failed, its last good copy is in force),
-    ``quarantined`` (the last download was refused; so is its last good copy, if there is one). ``accepted`` counts the
-    entries in force by group and prefix; ``unreadable`` and ``rejected`` the lines that are not, with the first of each.
+    ``state``: ``empty`` (nothing in force), ``ok``, ``stale`` (the last attempt failed) or ``quarantined`` (the last
+    download was refused); in the last two the last good copy, if there is one, is in force. ``accepted`` counts the
+    entries in force by group and prefix; ``unreadable`` and ``rejected`` the lines that are not, and the first of each.
     """
 
     name: str

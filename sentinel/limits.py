@@ -166,7 +166,7 @@ MAX_CAPTURE_FILE_BYTES = 256 * MIB
 MAX_ERSPAN_DATAGRAM_BYTES = 65_535
 
 # --- detect --------------------------------------------------------------------------------------
-# Open detections in all: about 2.3 kB each with one observer, so 150 MB. Pairs seen once are most of them.
+# Open detections in all: 1.8 kB each with one observer, so 120 MB. Pairs seen once are most of them.
 MAX_OPEN_DETECTIONS = 65_536
 # One agent's share, charged to the agent that opened the detection: a forger who speaks as one agent takes an eighth.
 MAX_OPEN_DETECTIONS_PER_AGENT = MAX_OPEN_DETECTIONS // 8
@@ -174,6 +174,10 @@ MAX_OPEN_DETECTIONS_PER_AGENT = MAX_OPEN_DETECTIONS // 8
 MAX_OBSERVERS_PER_DETECTION = 64
 # One agent's rows of one detection: an ECMP group or LAG of 16 ports; four lying agents are needed to fill the table.
 MAX_OBSERVERS_PER_AGENT = 16
+# Observer rows of all open detections: 0.5 kB each, so 130 MB; four for each detection.
+MAX_OBSERVERS = 4 * MAX_OPEN_DETECTIONS
+# One agent's rows in all detections, likewise four for each detection of its share.
+MAX_OBSERVERS_OF_ONE_AGENT = 4 * MAX_OPEN_DETECTIONS_PER_AGENT
 # Detections that one agent may announce per kind of evidence: this many at once, then so many a second, which is
 # 3 x (512 + 3,600 x 4) = 45,000 lines an hour in the worst case; further ones wait in the table.
 ANNOUNCE_BURST = 512

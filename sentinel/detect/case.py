@@ -5,8 +5,8 @@
 from hashlib import blake2b
 from typing import Literal
 
-from sentinel import limits
 from sentinel.detect import amounts, direction, evidence
+from sentinel.detect.rows import RowBudget
 from sentinel.model import Detection, Direction, Evidence, Indicator, Match, Observer
 
 Pair = tuple[str, str]
@@ -63,6 +63,7 @@ class Case:
         "_agents",
         "_first",
         "_listed_is_local",
+        "_rows",
         "_unlisted_is_local",
         "_views",
         "active_at",
@@ -83,8 +84,18 @@ class Case:
         "told_at",
     )
 
-    def __init__(self, match: Match, pair: Pair, *, unlisted_is_local: bool, listed_is_local: bool, now: float) -> None:
+    def __init__(
+        self,
+        match: Match,
+        pair: Pair,
+        rows: RowBudget,
+        *,
+        unlisted_is_local: bool,
+        listed_is_local: bool,
+        now: float,
+    ) -> None:
         self.pair = pair
+        self._rows = rows
         self.id = _id_of(pair, match.seen_at)
         self.indicators = match.indicators
         self.evidence: Evidence = "contacted"
@@ -168,15 +179,20 @@ class Case:
         self.indicators = indicators
         return changed
 
+    def release(self) -> None:
+        """Give the observer rows back; the case is closed."""
+        for agent, tally in self._agents.items():
+            self._rows.give_back(agent, tally.sources)
+
     def _observe(self, match: Match, outbound: bool, changes: list[str]) -> str:
         key = (match.agent, match.source_class, match.source_index)
         view = self._views.get(key)
         if view is None:
             tally = self._agents.get(match.agent)
-            if tally is not None and tally.sources >= limits.MAX_OBSERVERS_PER_AGENT:
-                return "agent_observers"
-            if len(self._views) >= limits.MAX_OBSERVERS_PER_DETECTION:
-                return "observers"
+            refused = self._rows.refusal(match.agent, tally.sources if tally else 0, len(self._views))
+            if refused:
+                return refused
+            self._rows.take(match.agent)
             if tally is None:
                 tally = self._agents[match.agent] = amounts.AgentTally()
             tally.sources += 1

@@ -16,6 +16,7 @@ from sentinel.detect.announce import Announcer
 from sentinel.detect.case import Case, pair_of
 from sentinel.detect.direction import LocalNetworks
 from sentinel.detect.events import DetectCounters, DetectionEvent, Kind
+from sentinel.detect.rows import RowBudget
 from sentinel.detect.table import CaseTable
 from sentinel.model import Detection, Indicator, Match
 
@@ -48,6 +49,7 @@ class Detector:
         self._sighted_interval_s = sighted_interval_s
         self._table = CaseTable(max_open, max_open_per_agent)
         self._announcer = Announcer(announce_burst, announce_per_s)
+        self._rows = RowBudget()
         self._waiting: dict[str, Case] = {}
 
     def observe(self, match: Match, now: float) -> list[DetectionEvent]:
@@ -120,6 +122,11 @@ class Detector:
         return self._table.open_by_agent()
 
     @property
+    def observer_rows(self) -> int:
+        """Observer rows of all open detections, against ``limits.MAX_OBSERVERS``."""
+        return self._rows.rows
+
+    @property
     def waiting(self) -> int:
         """Open detections that are not announced yet."""
         return len(self._waiting)
@@ -132,6 +139,7 @@ class Detector:
         case = Case(
             match,
             pair,
+            self._rows,
             unlisted_is_local=local_ip in self._local,
             listed_is_local=listed_ip in self._local,
             now=now,
@@ -174,6 +182,7 @@ class Detector:
 
     def _close(self, case: Case, now: float, why: Literal["quiet", "evicted", "delisted"]) -> list[DetectionEvent]:
         self._table.remove(case)
+        case.release()
         self.counters.closed[why] += 1
         if not case.announced:
             del self._waiting[case.id]

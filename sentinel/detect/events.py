@@ -28,9 +28,9 @@ class DetectionEvent:
 class DetectCounters:
     """Plain counts since start; ``refused`` and ``closed`` are by reason, ``evicted`` by evidence.
 
-    ``refused`` counts matches: ``agent_share`` and ``total`` opened no detection, ``observers`` and ``agent_observers``
-    left their amounts out of a detection. ``unannounced`` detections were closed before their agent's allowance let
-    them be told.
+    ``refused`` counts matches: ``agent_share`` and ``total`` opened no detection; the others left their amounts out of
+    one, for it has too many observers (of one agent), or all detections together have. ``unannounced`` detections were
+    closed before their agent's allowance let them be told.
     """
 
     matches: int = 0
@@ -39,7 +39,9 @@ class DetectCounters:
     unannounced: int = 0
     events: int = 0
     refused: dict[str, int] = field(
-        default_factory=lambda: {"agent_share": 0, "total": 0, "observers": 0, "agent_observers": 0}
+        default_factory=lambda: dict.fromkeys(
+            ("agent_share", "total", "observers", "agent_observers", "rows", "agent_rows"), 0
+        )
     )
     closed: dict[str, int] = field(default_factory=lambda: {"quiet": 0, "evicted": 0, "delisted": 0})
     evicted: dict[str, int] = field(default_factory=lambda: {"contacted": 0, "answered": 0, "initiated": 0})

@@ -10,10 +10,17 @@ from sentinel.model import Capture, Detection, Indicator, Mirror, Observer
 
 Json = dict[str, object]
 
+# The last second of the year 9999, the last one that RFC 3339 can write.
+LAST_SECOND = 253_402_300_799.0
+
 
 def utc(seconds: float) -> str:
-    """Return UTC seconds since 1970 as RFC 3339 text with milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return UTC seconds since 1970 as RFC 3339 text with milliseconds, clamped to the years 1970 to 9999."""
+    return (
+        datetime.fromtimestamp(min(max(seconds, 0.0), LAST_SECOND), UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def maybe_utc(seconds: float | None) -> str | None:
@@ -77,6 +84,7 @@ def capture(value: Capture) -> Json:
         "state": value.state,
         "reason": value.reason,
         "note": value.note,
+        "ending": value.ending,
         "requested_by": value.requested_by,
         "created_at": utc(value.created_at),
         "evidence_at": utc(value.evidence_at),

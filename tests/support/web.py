@@ -20,7 +20,7 @@ from sentinel.web.server import WebServer
 from sentinel.web.tokens import Tokens, parse_tokens
 
 T0 = 1_763_640_000.0
-TOKEN = "c2VjcmV0LXRva2VuLWZvci10ZXN0cw"  # noqa: S105 - known to the tests only
+TOKEN = "c2VjcmV0LXRva2VuLWZvci10ZXN0cw"
 INDICATORS = (
     Indicator("203.0.113.7/32", "et-compromised", "compromised"),
     Indicator("203.0.113.0/24", "et-block", "Spamhaus DROP"),
@@ -125,16 +125,18 @@ class FakeBackend:
             {
                 "name": "et-compromised",
                 "title": "Emerging Threats: compromised hosts",
-                "url": "https://rules.example/compromised-ips.txt",
+                "source": "https://rules.example/compromised-ips.txt",
                 "licence": "BSD-3-Clause",
                 "attribution": "Proofpoint ET Labs",
                 "state": "ok",
-                "detail": "",
-                "entries": 532,
-                "rejected": 1,
-                "fetched_at": T0 - 3600,
+                "accepted": 532,
+                "unreadable": 0,
+                "rejected": {"reserved": 1},
+                "age_s": 3600.0,
                 "checked_at": T0 - 60,
-                "next_at": T0 + 3600,
+                "changed_at": T0 - 3600,
+                "next_due_at": T0 + 3600,
+                "last_error": "",
                 "detections": 1,
             }
         ]

@@ -15,6 +15,15 @@ MAX_DATAGRAM_BYTES = 65_507
 MAX_SAMPLES_PER_DATAGRAM = MAX_DATAGRAM_BYTES // 8
 # Likewise for the records of one sample.
 MAX_RECORDS_PER_SAMPLE = MAX_DATAGRAM_BYTES // 8
+# A sampled header: two VLAN tags (QinQ) are usual, three are seen; labels likewise, and hardware pushes no more than 16.
+MAX_VLAN_TAGS = 8
+MAX_MPLS_LABELS = 16
+# RFC 8200 section 4.1 names six kinds of extension header, one of which may stand twice; twice that.
+MAX_EXTENSION_HEADERS = 14
+# Tunnels inside tunnels: an overlay in an overlay in a provider's tunnel is three.
+MAX_TUNNEL_DEPTH = 8
+# Headers of one packet: link, network and tunnel header of each layer.
+MAX_HEADER_STEPS = 4 * (MAX_TUNNEL_DEPTH + 1)
 
 # --- web -----------------------------------------------------------------------------------------
 # The largest body a route reads is two addresses and a number of seconds, under 200 octets; twenty times that.
@@ -191,3 +200,5 @@ MAX_WAITING_MATCHES = 100_000
 # Ended captures kept for people and for holding pairs back, by count and age.
 MAX_ENDED_CAPTURES = 10_000
 ENDED_CAPTURES_KEPT_S = 30 * 86_400.0
+# Ended captures whose late frames are told from those of new ones; a frame is late by seconds, not by a thousand captures.
+MAX_ENDED_CAPTURES_REMEMBERED = 1_000

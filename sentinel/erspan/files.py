@@ -20,7 +20,7 @@ from typing import IO
 
 from sentinel.erspan import pcapng
 from sentinel.erspan.decapsulate import Mirrored
-from sentinel.limits import MAX_CAPTURE_FILE_BYTES
+from sentinel.limits import MAX_CAPTURE_FILE_BYTES, MAX_ENDED_CAPTURES_REMEMBERED
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class FileCounters:
     frames: int = 0
     bytes: int = 0
     refused_full: int = 0
+    refused_ended: int = 0
     dropped_files: int = 0
     dropped_bytes: int = 0
 
@@ -80,6 +81,8 @@ class CaptureFiles:
         self._lock = threading.RLock()
         self._open: dict[str, _Open] = {}
         self._live: set[str] = set()
+        # Frames still under way when a capture ends must not open its file again; the latest are remembered.
+        self._ended: dict[str, None] = {}
         # Finished parts with their sizes, oldest first.
         self._finished: dict[Path, int] = {}
         self._bytes = 0
@@ -104,8 +107,11 @@ class CaptureFiles:
         return self._bytes
 
     def write(self, capture_id: str, switch: str, mirrored: Mirrored, at_ns: int, dropped: int = 0) -> bool:
-        """Append a frame; false where there was no room. ``dropped`` were lost on their way before it."""
+        """Append a frame; false where there was no room or the capture has ended. ``dropped`` were lost on their way before it."""
         with self._lock:
+            if capture_id in self._ended:
+                self.counters.refused_ended += 1
+                return False
             part = self._open.get(capture_id) or self._begin(capture_id)
             block = b""
             interface = part.interfaces.get(switch)
@@ -131,6 +137,9 @@ class CaptureFiles:
         with self._lock:
             self._finish(capture_id)
             self._live.discard(capture_id)
+            self._ended[capture_id] = None
+            while len(self._ended) > MAX_ENDED_CAPTURES_REMEMBERED:
+                del self._ended[next(iter(self._ended))]
 
     def flush(self) -> None:
         """Hand everything written to the kernel, so that a reader sees it."""
@@ -155,7 +164,7 @@ class CaptureFiles:
         part = self._open[capture_id] = _Open(path, os.fdopen(descriptor, "wb", buffering=_BUFFER_BYTES))
         self._live.add(capture_id)
         notes = self._notes(capture_id)
-        self._append(part, pcapng.section_header("sentinel", [*notes.comments, UNAUTHENTICATED]))
+        self._append(part, pcapng.section_header("sentinel", dict.fromkeys([*notes.comments, UNAUTHENTICATED])))
         if notes.names:
             self._append(part, pcapng.names(notes.names))
         return part

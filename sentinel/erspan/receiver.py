@@ -47,7 +47,7 @@ class ReceiverCounters:
     malformed: int = 0
     unknown_source: int = 0
     unexpected_pair: int = 0
-    no_room: int = 0
+    not_stored: int = 0
     write_errors: int = 0
     kernel_drops: int = 0
     lost: int = 0
@@ -238,7 +238,7 @@ class Receiver:
         except OSError as error:
             self._failed(error)
             return False
-        self.counters.no_room += not stored
+        self.counters.not_stored += not stored
         return stored
 
     def _flush(self) -> None:

@@ -113,3 +113,12 @@ def test_ids_that_are_no_file_names_are_refused(tmp_path: Path) -> None:
     files = started(tmp_path)
     with pytest.raises(ValueError, match="file's name"):
         files.write("../x", "leaf1", MIRRORED, 1)
+
+
+def test_late_frames_do_not_open_an_ended_capture_again(tmp_path: Path) -> None:
+    files = started(tmp_path)
+    files.write("c1", "leaf1", MIRRORED, 1)
+    files.end("c1")
+    assert not files.write("c1", "leaf1", MIRRORED, 2)
+    assert files.counters.refused_ended == 1
+    assert frames(files.paths("c1")) == [FRAME]

@@ -44,6 +44,7 @@ class SwitchBook:
         self._interval_s = min(policy.lease_s, policy.quiet_s) / 3
         self._pages: dict[str, _Page] = {}
         self.by_agent: dict[str, Switch] = {}
+        self.by_source: dict[str, str] = {}
         self._probed: dict[str, tuple[float, str]] = {}
 
     def add(self, switch: Switch) -> None:
@@ -52,6 +53,7 @@ class SwitchBook:
             self._pages[switch.name] = _Page(switch, switch.max_rules)
         else:
             page.switch = switch
+        self.by_source[switch.erspan_source] = switch.name
         for agent in switch.agents:
             self.by_agent[agent] = switch
             self._probed.pop(agent, None)
@@ -125,6 +127,10 @@ class SwitchBook:
             page.trouble = detail
             wait = min(RETRY_FIRST_S * 2 ** min(page.failures - 1, 10), RETRY_LONGEST_S)
             page.next_ask = now.mono + wait * _jitter(name)
+
+    def answered_mono(self, name: str) -> float:
+        """When it last answered a question, in monotonic seconds; minus infinity for never."""
+        return self._pages[name].polled
 
     def silent_s(self, name: str, now: Now) -> float:
         """How long every request has failed."""

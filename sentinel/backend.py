@@ -1,0 +1,322 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the web room asks of the daemon, answered from the running parts. Reads and wishes only; decides nothing."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sentinel
+from sentinel.capture import events as it
+from sentinel.errors import StoreError
+from sentinel.model import Capture, Detection
+from sentinel.report.metrics import Metrics, Reading, counters
+from sentinel.web.backend import NotFound, NotHere, Refused, Row
+
+if TYPE_CHECKING:
+    from sentinel.daemon import Daemon
+
+ENDED_SHOWN = 200
+
+
+class DaemonBackend:
+    """Implements ``sentinel.web.backend.Backend``."""
+
+    def __init__(self, daemon: "Daemon") -> None:
+        self._daemon = daemon
+        self._metrics = Metrics(self._readings)
+        self._frames: dict[tuple[str, str], int] = {}
+        self._rate = (0.0, 0, 0.0)
+
+    # --- reads -----------------------------------------------------------------------------------
+
+    def detections(self) -> Sequence[Detection]:
+        with self._daemon.loop.lock:
+            return self._daemon.detector.open_detections()
+
+    def uncaptured(self) -> Mapping[str, str]:
+        with self._daemon.loop.lock:
+            return {key: refusal.detail for key, refusal in self._daemon.captures.refusals.items()}
+
+    def captures(self) -> Sequence[Capture]:
+        with self._daemon.loop.lock:
+            live = self._daemon.captures.live()
+        try:
+            return [*live, *self._daemon.store.ended(ENDED_SHOWN)]
+        except StoreError:
+            return live
+
+    def capture(self, capture_id: str) -> Capture | None:
+        with self._daemon.loop.lock:
+            live = self._daemon.captures.get(capture_id)
+        return live or self._daemon.store.get(capture_id)
+
+    def agents(self) -> Sequence[Row]:
+        by_agent = self._daemon.captures.book.by_agent
+        rows = []
+        for health in self._daemon.agents.snapshot():
+            switch = by_agent.get(health.agent)
+            heard = health.datagrams + health.lost
+            rows.append(
+                {
+                    "agent": health.agent,
+                    "sub_agent": health.sub_agent,
+                    "switch": switch.name if switch else None,
+                    "last_seen": health.last_seen,
+                    "datagrams": health.datagrams,
+                    "samples": health.samples,
+                    "lost_datagrams": health.lost,
+                    "loss_pct": round(100 * health.lost / heard, 2) if heard else 0.0,
+                    "sampling_rate": max(health.sampling_rates, default=None),
+                    "errors": health.bad_samples,
+                }
+            )
+        return rows
+
+    def feeds(self) -> Sequence[Row]:
+        used = self._detections_by_feed()
+        return [
+            {
+                "name": status.name,
+                "title": status.title,
+                "url": status.source,
+                "licence": status.licence,
+                "attribution": status.attribution,
+                "state": status.state,
+                "detail": status.last_error,
+                "entries": status.entries_v4 + status.entries_v6,
+                "rejected": sum(status.rejected.values()) + status.unreadable,
+                "fetched_at": status.changed_at,
+                "checked_at": status.checked_at,
+                "next_at": status.next_due_at,
+                "detections": used.get(status.name, 0),
+            }
+            for status in self._daemon.loader.status()
+        ]
+
+    def switches(self) -> Sequence[Row]:
+        book = self._daemon.captures.book
+        rows = []
+        with self._daemon.loop.lock:
+            for name in book.names():
+                switch = book.get(name)
+                if switch is None:
+                    continue
+                trouble = book.trouble(name) or book.unreachable(name)
+                asked = book.answered_mono(name)
+                rows.append(
+                    {
+                        "name": name,
+                        "role": switch.role,
+                        "url": switch.url,
+                        "agents": list(switch.agents),
+                        "erspan_source": switch.erspan_source,
+                        "state": "failing" if book.trouble(name) else "degraded" if trouble else "ok",
+                        "detail": trouble,
+                        "rules": book.max_rules(name) - self._daemon.captures.room(name),
+                        "max_rules": book.max_rules(name),
+                        "ipv6": switch.ipv6,
+                        "answered_at": time.time() - (time.monotonic() - asked) if asked > 0 else None,
+                    }
+                )
+        return rows
+
+    def flows(self, limit: int) -> Sequence[Row]:
+        del limit
+        return []
+
+    def events(self, after: int, timeout_s: float) -> Sequence[Row]:
+        return self._daemon.ring.after(after, timeout_s)
+
+    def health(self) -> Row:
+        daemon = self._daemon
+        problems = self._problems()
+        failing = bool(daemon.loop.store_error)
+        return {
+            "status": "failing" if failing else "degraded" if problems else "ok",
+            "problems": problems,
+            "version": sentinel.__version__,
+            "mode": daemon.settings.capture.mode,
+            "started_at": daemon.started_at,
+            "erspan_destination": daemon.settings.capture.erspan_destination,
+            "quiet_s": daemon.settings.capture.quiet_s,
+            "agents": len({health.agent for health in daemon.agents.snapshot()}),
+            "samples_per_s": self._samples_per_s(),
+            "indicators": len(daemon.loader.current.blacklist),
+        }
+
+    def metrics(self) -> bytes:
+        return self._metrics.render()
+
+    def pcap(self, capture_id: str) -> Path | NotHere:
+        if self.capture(capture_id) is None:
+            raise NotFound("no such capture")
+        paths = self._daemon.pcap_paths(capture_id)
+        if paths:
+            return paths[-1]
+        destination = self._daemon.settings.capture.erspan_destination
+        if self._daemon.files is None:
+            return NotHere(f"the packets go to {destination} as GRE/ERSPAN; open Wireshark there")
+        return NotHere(f"no mirrored packet has arrived yet; they are sent to {destination}")
+
+    # --- wishes ----------------------------------------------------------------------------------
+
+    def start_capture(self, local_ip: str, listed_ip: str, by: str, seconds: int | None) -> Capture:
+        daemon = self._daemon
+        with daemon.loop.lock:
+            detection = daemon.detector.find(local_ip, listed_ip) or daemon.detector.find(listed_ip, local_ip)
+        if detection is None:
+            raise Refused(self._why_unknown(listed_ip))
+        daemon.loop.wish(it.StartRequested(detection, by, seconds))
+        with daemon.loop.lock:
+            capture = daemon.captures.of_pair(local_ip, listed_ip)
+            refusal = daemon.captures.refusals.get(detection.id)
+        if capture is None:
+            raise Refused(refusal.detail if refusal else "the pair cannot be captured")
+        return capture
+
+    def approve(self, capture_id: str, by: str) -> Capture:
+        capture = self._live(capture_id)
+        if capture.state != "pending":
+            raise Refused(f"it is {capture.state}, not pending")
+        if self._daemon.settings.capture.mode == "dry-run":
+            raise Refused('capture.mode is "dry-run": nothing is ever installed')
+        self._daemon.loop.wish(it.Approved(capture_id, by))
+        return self._after(capture_id)
+
+    def stop(self, capture_id: str, by: str) -> Capture:
+        if self._live(capture_id).ending:
+            raise Refused("it is ending already")
+        self._daemon.loop.wish(it.StopRequested(capture_id, by))
+        return self._after(capture_id)
+
+    def extend(self, capture_id: str, seconds: int, by: str) -> Capture:
+        if self._live(capture_id).ending:
+            raise Refused("it is ending already")
+        self._daemon.loop.wish(it.Extended(capture_id, float(seconds), by))
+        return self._after(capture_id)
+
+    def refresh_feed(self, name: str) -> None:
+        if name not in {feed.name for feed in self._daemon.loader.feeds}:
+            raise NotFound("no such feed is enabled")
+        outcome = self._daemon.loader.refresh(name)
+        self._daemon.take_outcomes([outcome])
+        if outcome.kind in {"failed", "quarantined", "not-due"}:
+            raise Refused(f"{outcome.kind}: {outcome.detail or outcome.reason}")
+
+    # --- helpers ---------------------------------------------------------------------------------
+
+    def count_frame(self, capture_id: str, switch: str) -> None:
+        """A mirrored packet of this capture was kept."""
+        del capture_id
+        key = ("frames", switch)
+        self._frames[key] = self._frames.get(key, 0) + 1
+
+    def _live(self, capture_id: str) -> Capture:
+        with self._daemon.loop.lock:
+            capture = self._daemon.captures.get(capture_id)
+        if capture is None:
+            raise NotFound("no such live capture")
+        return capture
+
+    def _after(self, capture_id: str) -> Capture:
+        capture = self.capture(capture_id)
+        if capture is None:
+            raise NotFound("no such capture")
+        return capture
+
+    def _why_unknown(self, listed_ip: str) -> str:
+        if not self._daemon.loader.current.blacklist.lookup(listed_ip):
+            if not self._daemon.settings.capture.allow_unlisted:
+                return f"{listed_ip} is on no list in force; capture.allow_unlisted = true would let it be captured"
+            return "no agent is known to have sampled this pair, so there is no switch to choose"
+        return "no agent has sampled this pair since the start"
+
+    def _detections_by_feed(self) -> dict[str, int]:
+        used: dict[str, int] = {}
+        for detection in self.detections():
+            for feed in {indicator.feed for indicator in detection.indicators}:
+                used[feed] = used.get(feed, 0) + 1
+        return used
+
+    def _problems(self) -> list[str]:
+        daemon = self._daemon
+        problems = [daemon.loop.store_error] if daemon.loop.store_error else []
+        if daemon.loop.counters["round_errors"]:
+            problems.append("a bug was met while deciding; the log has its traceback")
+        problems += [
+            f"feed {s.name}: {s.last_error}" for s in daemon.loader.status() if s.state != "ok" and s.last_error
+        ]
+        problems += [f"switch {row['name']}: {row['detail']}" for row in self.switches() if row["detail"]]
+        drops = daemon.listener.counters.kernel_drops
+        if drops:
+            problems.append(
+                f"the kernel dropped {drops} sFlow datagrams: raise sflow.receive_buffer and net.core.rmem_max"
+            )
+        if daemon.receiver is not None:
+            problems += daemon.receiver.opened.refused
+        return problems
+
+    def _samples_per_s(self) -> float:
+        at, samples, shown = self._rate
+        now = time.monotonic()
+        if now - at >= 1.0:
+            seen = sum(health.samples for health in self._daemon.agents.snapshot())
+            shown = round(max(0, seen - samples) / (now - at), 1) if at else 0.0
+            self._rate = (now, seen, shown)
+        return shown
+
+    def _readings(self) -> Iterator[Reading]:
+        daemon = self._daemon
+        yield (
+            "sentinel_info",
+            {"version": sentinel.__version__, "mode": daemon.settings.capture.mode},
+            1.0,
+            "gauge",
+            "Build",
+        )
+        yield from counters("sflow", daemon.listener.counters)
+        yield from counters("sflow", daemon.admission.counters)
+        yield from counters("scan", daemon.scan.counters)
+        yield from counters("detect", daemon.detector.counters)
+        yield from counters("web", daemon.web_counters)
+        yield from counters("report", daemon.event_log.counters)
+        if daemon.receiver is not None and daemon.files is not None:
+            yield from counters("erspan", daemon.receiver.counters)
+            yield from counters("erspan_files", daemon.files.counters)
+        for stage, counts in (("loop", daemon.loop.counters), ("switches", daemon.pool.counters)):
+            for name, count in dict(counts).items():
+                yield f"sentinel_{stage}_{name}_total", {}, float(count), "counter", f"{stage}: {name}"
+        for name, count in dict(daemon.captures.counters).items():
+            yield "sentinel_capture_events_total", {"kind": name}, float(count), "counter", "Capture engine, by kind"
+        for (feed, kind, reason), count in daemon.loader.counters().items():
+            labels = {"feed": feed, "kind": kind, "reason": reason}
+            yield "sentinel_blacklist_feed_total", labels, float(count), "counter", "Feeds, by outcome and reason"
+        yield (
+            "sentinel_blacklist_indicators",
+            {},
+            float(len(daemon.loader.current.blacklist)),
+            "gauge",
+            "Prefixes in force",
+        )
+        with daemon.loop.lock:
+            live = daemon.captures.live()
+            held = {
+                name: daemon.captures.book.max_rules(name) - daemon.captures.room(name)
+                for name in daemon.captures.book.names()
+            }
+        states: dict[str, int] = {}
+        for capture in live:
+            states[capture.state] = states.get(capture.state, 0) + 1
+        for state, count in states.items():
+            yield "sentinel_capture_live", {"state": state}, float(count), "gauge", "Live captures by state"
+        for switch, entries in held.items():
+            yield (
+                "sentinel_capture_entries",
+                {"switch": switch},
+                float(entries),
+                "gauge",
+                "ACL entries of ours on a switch",
+            )
+        yield "sentinel_detect_open", {}, float(len(daemon.detector)), "gauge", "Open detections"

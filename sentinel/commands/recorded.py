@@ -1,0 +1,200 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""``decode``, ``replay`` and ``decap``: what can be done with recordings."""
+
+import json
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sentinel import recording
+from sentinel.blacklist.catalogue import parse_feed_argument, with_distinct_names
+from sentinel.blacklist.loader import Loader
+from sentinel.blacklist.trie import Blacklist
+from sentinel.commands.options import config_option, settings_of
+from sentinel.config.settings import Settings
+from sentinel.daemon import loader_of
+from sentinel.errors import OutsideError, RecordingError
+from sentinel.erspan import recorded as mirrored
+from sentinel.report import eve
+from sentinel.scan.replay import Replay
+from sentinel.sflow.jsonlines import decode_lines
+from sentinel.sflow.listener import Listener
+
+DEFAULT_LOCAL = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+
+
+def say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def put(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line, separators=(", ", ": ")) + "\n")
+
+
+@contextmanager
+def opened(name: str) -> Iterator[IO[bytes]]:
+    """A recording (``-`` is standard input), with a progress bar on a terminal's stderr."""
+    if name == "-":
+        yield sys.stdin.buffer
+        return
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    try:
+        with (
+            Path(name).open("rb") as file,
+            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+            progress.wrap_file(file, total=Path(name).stat().st_size, description=Path(name).name) as watched,
+        ):
+            yield watched  # type: ignore[misc]  # rich's reader is a BinaryIO in all that is used of it
+    except OSError as error:
+        raise RecordingError(f"{name}: {error.strerror or error}") from error
+
+
+class Faults:
+    """Recordings that could not be read to their end: said at once, remembered for the exit status."""
+
+    def __init__(self) -> None:
+        self.found = False
+
+    def datagrams(self, name: str) -> Iterator[recording.RecordedDatagram]:
+        try:
+            with opened(name) as file:
+                yield from recording.datagrams(recording.packets(file))
+        except RecordingError as error:
+            self.found = True
+            say(f"{name}: {error}")
+
+    def exit(self) -> None:
+        if self.found:
+            raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("pcaps", metavar="[PCAP|-]...", nargs=-1)
+@click.option("--listen", metavar="HOST:PORT", help="Decode what arrives on this UDP address until interrupted.")
+def decode(pcaps: tuple[str, ...], listen: str | None) -> None:
+    """Print sFlow as one JSON object per sample.
+
+    Reads pcap and pcapng recordings of sFlow datagrams ("-" is standard input), or listens itself. What cannot be
+    decoded gives a line with "error" and "offset", and the next sample follows.
+    """
+    if listen:
+        _decode_live(listen)
+        return
+    if not pcaps:
+        raise click.UsageError("name a recording, or - for standard input, or --listen HOST:PORT")
+    faults = Faults()
+    lines = errors = 0
+    for name in pcaps:
+        for line in decode_lines(faults.datagrams(name)):
+            put(line)
+            lines += 1
+            errors += "error" in line
+    sys.stdout.flush()
+    say(f"{lines - errors} samples, {errors} errors")
+    faults.exit()
+
+
+def _decode_live(listen: str) -> None:
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise click.UsageError(f"--listen {listen}: expected HOST:PORT, such as 0.0.0.0:6343 or [::]:6343")
+    address = (host.strip("[]") or "::", int(port))
+    frames = iter(range(1, sys.maxsize))
+    gone = threading.Event()
+
+    def received(batch: Iterable[tuple[bytes, str, float]]) -> None:
+        datagrams = (
+            recording.RecordedDatagram(next(frames), at, sender, address[0], address[1], payload)
+            for payload, sender, at in batch
+        )
+        try:
+            for line in decode_lines(datagrams):
+                put(line)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            gone.set()
+
+    listener = Listener([address], 32 << 20, received)
+    try:
+        listener.start()
+    except OSError as error:
+        raise OutsideError(f"cannot listen on {listen}: {error.strerror}") from error
+    say(f"listening on {listen}; Ctrl-C ends it")
+    try:
+        gone.wait()
+    finally:
+        listener.stop()
+
+
+@click.command()
+@click.argument("pcaps", metavar="PCAP...", nargs=-1, required=True)
+@click.option("--feed", "feeds", multiple=True, metavar="FILE[:FORMAT[:GROUP]]", help="A list; may be repeated.")
+@click.option("--local", multiple=True, metavar="CIDR", help="Our own networks [RFC 1918 and fc00::/7].")
+@config_option
+def replay(pcaps: tuple[str, ...], feeds: tuple[str, ...], local: tuple[str, ...], config: Path | None) -> None:
+    """Print the detections of recorded sFlow as EVE JSON Lines, ordered by first seen.
+
+    Without --feed the lists of the settings' cache are used.
+
+    \b
+    Example: sentinel replay monday.pcap --feed bad.txt --local 10.0.0.0/8
+    """
+    settings = settings_of(config) if config or not feeds else None
+    blacklist = _lists_of(feeds, local, settings)
+    ours = local or (settings.network.local if settings else DEFAULT_LOCAL)
+    destinations = (settings.capture.erspan_destination,) if settings else ()
+    try:
+        play = Replay(blacklist, ours, destinations)
+    except ValueError as error:
+        raise click.UsageError(f"--local: {error}") from error
+    faults = Faults()
+    for name in pcaps:
+        play.feed(faults.datagrams(name))
+    found = play.detections()
+    for detection in found:
+        put(eve.alert(detection))
+    sys.stdout.flush()
+    say(f"{len(found)} detections; {play.summary()}")
+    faults.exit()
+
+
+def _lists_of(feeds: tuple[str, ...], local: tuple[str, ...], settings: Settings | None) -> Blacklist:
+    if feeds:
+        # The default of --local tells directions; only networks a person named keep a line out of force.
+        loader = Loader(with_distinct_names(map(parse_feed_argument, feeds)), None, local=local)
+    elif settings is not None:
+        loader = loader_of(settings)
+    else:
+        raise click.UsageError("name a list with --feed, or settings with -c")
+    for outcome in loader.load_cached():
+        if outcome.kind in {"failed", "quarantined"}:
+            say(f"feed {outcome.feed}: {outcome.detail or outcome.reason}")
+    for status in loader.status():
+        rejected = ", ".join(f"{count} {reason}" for reason, count in status.rejected.items() if count)
+        if rejected:
+            say(f"feed {status.name}: lines not in force: {rejected}")
+    if not len(loader.current.blacklist):
+        say("no list has an entry in force: nothing can be found")
+    return loader.current.blacklist
+
+
+@click.command()
+@click.argument("pcaps", metavar="PCAP...", nargs=-1, required=True)
+@click.option("-w", "--write", required=True, metavar="FILE.pcapng", type=click.Path(path_type=Path, dir_okay=False))
+def decap(pcaps: tuple[str, ...], write: Path) -> None:
+    """Write the mirrored frames of recorded ERSPAN (types I, II, III, bridged GRE) as pcapng, byte for byte."""
+    result = mirrored.decap([Path(name) for name in pcaps], write)
+    for fault in result.faults:
+        say(fault)
+    say(f"{result.frames} mirrored frames written to {write}; {result.summary()}")
+    if result.faults:
+        raise click.exceptions.Exit(1)

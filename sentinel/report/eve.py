@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detections and captures as Suricata EVE events, so that what reads Suricata reads us.
 
-Plain dictionaries of JSON types; escaping is left to whoever writes JSON. The form is that of Suricata 7 (its user guide,
-"EVE JSON Format"): an ``alert`` for a detection, and our own event type ``capture``. ``src`` and ``dest`` of an alert are
-those of the first packet seen; absent ports are left out, as Suricata does for ICMP.
+Plain dictionaries of JSON types; escaping is left to whoever writes JSON. The form is that of Suricata 7 (its user
+guide, "EVE JSON Format"): an ``alert`` for a detection, and our own event type ``capture``. ``src`` and ``dest`` of an
+alert are those of the first packet seen; absent ports are left out, as Suricata does for ICMP.
 """
 
 from collections.abc import Iterable

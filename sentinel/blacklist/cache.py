@@ -52,7 +52,7 @@ class FeedCache:
                 state = _state(file.read(MAX_FEED_SIDECAR_BYTES))
         except FileNotFoundError:
             return FeedState(), None, ""
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             return FeedState(), None, f"the cached copy's description is damaged: {error}"
         if not state.sha256:
             return state, None, ""

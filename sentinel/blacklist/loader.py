@@ -21,6 +21,7 @@ from sentinel.blacklist.catalogue import Feed, with_distinct_names
 from sentinel.blacklist.fetch import Fetched, Fetcher, HttpFetcher, RetryLaterError, Validators
 from sentinel.blacklist.formats import plain
 from sentinel.blacklist.formats.parsed import Entry, FormatError, Parsed
+from sentinel.blacklist.formats.prefixes import canonical_prefix
 from sentinel.blacklist.formats.registry import FORMATS
 from sentinel.blacklist.networks import Networks
 from sentinel.blacklist.rules import LocalListed, Sifted, check_download, check_text, sift
@@ -353,8 +354,13 @@ class Loader:
         )
 
     def _read_allowed(self) -> tuple[Allowed, ...]:
-        allowed = [Allowed(prefix, "config") for prefix in self._allow]
+        allowed = []
         findings = []
+        for prefix in self._allow:
+            try:
+                allowed.append(Allowed(canonical_prefix(prefix)[0], "config"))
+            except ValueError as error:
+                findings.append(f"{prefix!r} is {error}")
         for path in self._allow_files:
             try:
                 with path.open("rb") as file:

@@ -22,7 +22,11 @@ BLACKLIST = Blacklist.build(
         "alpha": entries(("203.0.113.7/32", "scan"), ("203.0.113.7/32", "c2"), ("203.0.113.0/24", "net")),
         "six": entries(("2001:db8::/32", "net"), ("2001:db8::7/128", "c2")),
     },
-    allow=[Allowed("203.0.114.9", "config"), Allowed("203.0.114.0/24", "cdn.txt"), Allowed("2001:db8:1::/48", "config")],
+    allow=[
+        Allowed("203.0.114.9", "config"),
+        Allowed("203.0.114.0/24", "cdn.txt"),
+        Allowed("2001:db8:1::/48", "config"),
+    ],
     dropped=[Dropped("zeta", Rejected("192.168.0.0/16", "net", 9, "reserved"))],
 )
 

@@ -3,6 +3,7 @@
 """The tries say what a linear scan over all prefixes says, whatever the nesting, feeds, groups and allow lists."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,5 +80,5 @@ def test_a_range_is_its_prefixes_and_no_more(one: int, other: int) -> None:
     found = [bounds(p) for p in range_prefixes(unpack(low.to_bytes(4, "big")), unpack(high.to_bytes(4, "big")))]
     assert found[0][1] == low
     assert found[-1][2] == high
-    assert all(left[2] + 1 == right[1] for left, right in zip(found, found[1:], strict=False))
+    assert all(left[2] + 1 == right[1] for left, right in pairwise(found))
     assert len(found) <= 62

@@ -328,7 +328,7 @@ def test_allow_lists_win(bench: Bench, tmp_path: Path) -> None:
         bench.loader(allow_files=[allowed])
     with pytest.raises(ConfigError, match="No such file"):
         bench.loader(allow_files=[tmp_path / "none"])
-    with pytest.raises(ConfigError, match="'1.1.1' is not an IP address"):
+    with pytest.raises(ConfigError, match=r"'1\.1\.1' is not an IP address"):
         bench.loader(allow=["1.1.1"])
 
 

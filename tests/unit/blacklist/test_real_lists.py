@@ -20,7 +20,7 @@ LOCAL = Networks(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"])
 
 # What is not a plain list, by the beginning of its name.
 FORMAT_OF = {"et-emerging-Block": "et-block"}
-OTHER_FORMATS = (
+OTHER_FORMATS: tuple[str, ...] = (
     "abusech",
     "dshield-block",
     "et-emerging-IPTABLES",
@@ -34,7 +34,7 @@ OTHER_FORMATS += ("spamhaus-secops-asn", "ipsum.txt")
 # Lists of what nobody should route; else only stray lines.
 REJECTED = {
     "cps-sans.txt": {"reserved": 7},
-    "firehol-cidr_report_bogons.netset": {"floor": 1, "reserved": 12, "local": 3},
+    "firehol-cidr_report_bogons.netset": {"floor": 1, "reserved": 15},
     "firehol-firehol_level1.netset": {"floor": 1, "reserved": 11},
 }
 

@@ -155,7 +155,7 @@ def _sqlite_settings(connection: Any, record: object) -> None:
     del record
     cursor = connection.cursor()
     # FULL: the intent must be on disk before the switch hears of it, also when the power goes.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=2000", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -76,8 +76,7 @@ def test_every_error_at_once_with_nearest_key() -> None:
         ('[[switch]]\nname = "a"\nagents = ["10.0.0.1"]\nurl = "http://10.0.0.1:8080"', "expected https"),
         ('[switches]\nurl = "http://{agent}:8080"\ninsecure = true\ntoken_file = "/t"', "only over verified TLS"),
         (
-            '[[switch]]\nname = "a"\nagents = ["10.0.0.1"]\nurl = "https://a:1"\n'
-            '[[switch]]\nname = "a"\nagents = ["10.0.0.1"]\nurl = "https://b:1"',
+            '[[switch]]\nname = "a"\nagents = ["10.0.0.1"]\nurl = "https://a:1"\n' * 2,
             "the name stands twice",
         ),
     ],

@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Intent on disk before the request, whatever fails; nothing lost without a count."""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from sentinel import limits
+from sentinel.capture import commands as do
+from sentinel.capture import events as it
+from sentinel.capture.engine import CaptureEngine
+from sentinel.capture.policy import Policy
+from sentinel.detect.engine import Detector
+from sentinel.detect.events import DetectionEvent
+from sentinel.errors import StoreError
+from sentinel.loop import Loop
+from sentinel.model import Capture, CaptureState, Indicator, Match
+from tests.support.fabric import HOST, LISTED, FakeSwitch, leaf
+
+
+class FakeEdges:
+    """A store and a switch that behave; ``full`` makes the disk refuse."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.stored: dict[str, Capture] = {}
+        self.switch = FakeSwitch("leaf1")
+        self.order: list[str] = []
+        self.told: list[str] = []
+        self.loop: Loop | None = None
+
+    def save(self, captures: Iterable[Capture]) -> None:
+        if self.full:
+            raise StoreError("store: disk is full")
+        for capture in captures:
+            self.stored[capture.id] = capture
+            self.order.append(f"stored {capture.state}")
+
+    def send(self, command: do.SwitchCommand) -> None:
+        self.order.append(type(command).__name__)
+        assert self.loop is not None
+        self.loop.post(self.switch.execute(command, time.monotonic()))
+
+    def tell_detection(self, event: DetectionEvent) -> None:
+        self.told.append(event.kind)
+
+    def tell_capture(self, capture: Capture, previous: CaptureState) -> None:
+        self.told.append(f"{previous}>{capture.state}")
+
+
+@pytest.fixture
+def edges() -> FakeEdges:
+    return FakeEdges()
+
+
+@pytest.fixture
+def loop(edges: FakeEdges) -> Iterator[Loop]:
+    engine = CaptureEngine(Policy("automatic", "10.0.0.70"), [leaf("leaf1", "10.0.1.1")], lambda _: False)
+    made = Loop(Detector(["10.0.0.0/8"]), engine, edges)
+    edges.loop = made
+    made.start([])
+    yield made
+    made.stop()
+
+
+def match(src: str = HOST, dst: str = LISTED, **changes: object) -> Match:
+    values: dict[str, object] = {
+        "agent": "10.0.1.1",
+        "sender": "10.0.1.1",
+        "source_class": 0,
+        "source_index": 1,
+        "input": 1,
+        "output": 2,
+        "sampling_rate": 100,
+        "frame_length": 100,
+        "src_ip": src,
+        "dst_ip": dst,
+        "protocol": 6,
+        "src_port": 40000,
+        "dst_port": 443,
+        "tcp_flags": 2,
+        "icmp_type": None,
+        "layer": 0,
+        "vni": None,
+        "listed": "destination",
+        "indicators": (Indicator(f"{dst}/32", "test", "c2"),),
+        "seen_at": time.time(),
+    }
+    return Match(**{**values, **changes})  # type: ignore[arg-type]  # the table above has the types
+
+
+def until(condition: object, seconds: float = 5.0) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.01)
+
+
+def test_the_intent_is_stored_before_the_request_and_the_outcome_after(loop: Loop, edges: FakeEdges) -> None:
+    loop.post_matches([match()])
+    until(lambda: "installing>active" in edges.told)
+    order = [step for step in edges.order if step != "List"]
+    assert order[:3] == ["stored installing", "Install", "stored active"]
+    assert edges.told[:2] == ["opened", "wanted>installing"]
+    assert len(edges.switch.rules) == 1
+
+
+def test_without_a_stored_intent_nothing_is_installed_and_it_is_made_good_later(loop: Loop, edges: FakeEdges) -> None:
+    edges.full = True
+    loop.post_matches([match()])
+    until(lambda: loop.counters["installs_withheld"] == 1)
+    assert loop.store_error == "store: disk is full"
+    assert edges.switch.rules == {}
+    edges.full = False
+
+    def passed() -> bool:
+        loop.post(it.Tick())
+        return bool(edges.switch.rules)
+
+    until(passed)
+    assert loop.store_error == ""
+    assert [c.state for c in edges.stored.values()] in (["installing"], ["active"])
+
+
+def test_a_rule_is_removed_even_while_the_disk_is_full(loop: Loop, edges: FakeEdges) -> None:
+    loop.post_matches([match()])
+    until(lambda: bool(edges.switch.rules))
+    edges.full = True
+    loop.wish(it.StopRequested(next(iter(edges.stored)), "ada"))
+    until(lambda: not edges.switch.rules)
+
+
+def test_more_matches_than_fit_are_counted(edges: FakeEdges, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_WAITING_MATCHES", 10)
+    engine = CaptureEngine(Policy("automatic", "10.0.0.70"), [], lambda _: False)
+    idle = Loop(Detector(["10.0.0.0/8"]), engine, edges)
+    idle.post_matches(match(src=f"10.0.0.{n}") for n in range(25))
+    assert idle.counters["matches_overflow"] == 15
+
+
+def test_new_lists_delist_and_end_the_capture(loop: Loop, edges: FakeEdges) -> None:
+    loop.post_matches([match()])
+    until(lambda: bool(edges.switch.rules))
+    loop.post_new_lists(lambda _: ())
+    until(lambda: not edges.switch.rules)
+    until(lambda: "delisted" in edges.told)
+    assert [c.ending for c in edges.stored.values()] == ["delisted"]
+
+
+def test_a_bug_in_one_round_is_counted_and_the_next_round_goes_on(
+    loop: Loop, edges: FakeEdges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(loop.detector, "observe", lambda *_: 1 / 0)
+        loop.post_matches([match()])
+        until(lambda: loop.counters["round_errors"] == 1)
+    loop.post_matches([match()])
+    until(lambda: bool(edges.switch.rules))
+
+
+def test_stop_leaves_no_thread(loop: Loop) -> None:
+    loop.stop()
+    assert "loop" not in {thread.name for thread in threading.enumerate()}

@@ -19,6 +19,12 @@ from sentinel.commands.client import DaemonClient, DaemonUnreachable
 from sentinel.commands.options import config_option, settings_of
 from sentinel.daemon import loader_of
 
+ON_A_HIT = {
+    "automatic": "captured at once when one of ours initiates, from capture.min_samples on when one of ours answers",
+    "manual": "waits for an operator's approval, then captured",
+    "dry-run": "the rule, its switch and its end are shown; nothing is installed",
+}
+
 
 @click.command()
 @click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
@@ -30,17 +36,21 @@ def lookup(addresses: tuple[str, ...], config: Path | None) -> None:
             ipaddress.ip_address(text)
         except ValueError:
             raise click.UsageError(f"{text!r} is not an IPv4 or IPv6 address") from None
-    loader = loader_of(settings_of(config))
+    settings = settings_of(config)
+    loader = loader_of(settings)
     loader.load_cached()
     for text in addresses:
         found = loader.current.blacklist.explain(str(ipaddress.ip_address(text)))
         click.echo(f"{text}: {'listed' if found.listed else 'not listed'}")
         for indicator in found.indicators:
             click.echo(f"  {indicator.prefix}  {indicator.feed}  {indicator.group}")
+        if found.listed:
+            click.echo(f"  on a hit: {ON_A_HIT[settings.capture.mode]}")
         for allowed in found.allowed_by:
             click.echo(f"  allowed by {allowed.prefix} ({allowed.source}): it never matches")
         for dropped in found.dropped:
-            click.echo(f"  {dropped.prefix} in {dropped.feed} line {dropped.line} is not in force: {dropped.reason}")
+            line = dropped.rejected
+            click.echo(f"  {line.prefix} in {dropped.feed} line {line.line} is not in force: {line.reason}")
     if not len(loader.current.blacklist):
         click.echo("No list is in force yet: sentinel feeds refresh", err=True)
 

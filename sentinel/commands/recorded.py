@@ -23,8 +23,8 @@ from sentinel.config.settings import Settings
 from sentinel.daemon import loader_of
 from sentinel.errors import OutsideError, RecordingError
 from sentinel.erspan import recorded as mirrored
+from sentinel.replay import Replay
 from sentinel.report import eve
-from sentinel.scan.replay import Replay
 from sentinel.sflow.jsonlines import decode_lines
 from sentinel.sflow.listener import Listener
 
@@ -53,7 +53,7 @@ def opened(name: str) -> Iterator[IO[bytes]]:
             Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
             progress.wrap_file(file, total=Path(name).stat().st_size, description=Path(name).name) as watched,
         ):
-            yield watched  # type: ignore[misc]  # rich's reader is a BinaryIO in all that is used of it
+            yield watched
     except OSError as error:
         raise RecordingError(f"{name}: {error.strerror or error}") from error
 
@@ -163,7 +163,9 @@ def replay(pcaps: tuple[str, ...], feeds: tuple[str, ...], local: tuple[str, ...
     for detection in found:
         put(eve.alert(detection))
     sys.stdout.flush()
-    say(f"{len(found)} detections; {play.summary()}")
+    counts = play.scan.counters
+    unreadable = sum(counts.bad_datagrams.values()) + counts.bad_samples
+    say(f"{len(found)} detections in {counts.samples} samples of {counts.datagrams} datagrams, {unreadable} unreadable")
     faults.exit()
 
 
@@ -192,9 +194,22 @@ def _lists_of(feeds: tuple[str, ...], local: tuple[str, ...], settings: Settings
 @click.option("-w", "--write", required=True, metavar="FILE.pcapng", type=click.Path(path_type=Path, dir_okay=False))
 def decap(pcaps: tuple[str, ...], write: Path) -> None:
     """Write the mirrored frames of recorded ERSPAN (types I, II, III, bridged GRE) as pcapng, byte for byte."""
-    result = mirrored.decap([Path(name) for name in pcaps], write)
-    for fault in result.faults:
-        say(fault)
-    say(f"{result.frames} mirrored frames written to {write}; {result.summary()}")
-    if result.faults:
+    try:
+        result = mirrored.decap([Path(name) for name in pcaps], write)
+    except OSError as error:
+        raise RecordingError(f"{write}: {error.strerror or error}") from error
+    for problem in result.problems:
+        say(problem)
+    say(f"{result.mirrored} mirrored frames of {result.recorded} recorded written to {write}; {_rest(result)}")
+    if result.problems:
         raise click.exceptions.Exit(1)
+
+
+def _rest(result: mirrored.DecapResult) -> str:
+    parts = (
+        f"{result.truncated} cut short",
+        f"{result.not_mirrored} not mirrored",
+        f"{result.malformed} malformed",
+        f"{result.incomplete} incomplete fragments",
+    )
+    return ", ".join(parts)

@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a data plane must be able to do. The shim's core knows nothing else of switches."""
+
+import abc
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
+
+from switch_acl_api.grammar import Rule, RuleKey
+from switch_acl_api.policy import Acl
+
+
+class Count(NamedTuple):
+    """Since the rule was installed."""
+
+    packets: int
+    bytes: int
+
+
+class OwnAddresses(NamedTuple):
+    own: FrozenSet[str] = frozenset()
+    broadcasts: FrozenSet[str] = frozenset()
+
+
+class Target(NamedTuple):
+    """An ACL that is to be installed, with its rules read."""
+
+    acl: Acl
+    rules: Tuple[Rule, ...]
+
+
+class Driver(abc.ABC):
+    """``commit`` and ``installed`` may be called from any thread, ``commit`` from one at a time.
+
+    ``outlives_process``: rules stay when the shim dies, so another process can and must remove them. ``ipv6``: takes
+    ``[ip6tables]``. ``loopback_mirror``: its ERSPAN may go to loopback.
+    """
+
+    name = ""
+    ipv6 = False
+    outlives_process = True
+    loopback_mirror = False
+
+    def start(self) -> None:
+        """Open what is needed. Raises ``OSError``."""
+        return
+
+    def stop(self) -> None:
+        """Close it again; rules stay as they are where they outlive the process."""
+        return
+
+    @abc.abstractmethod
+    def commit(self, targets: Sequence[Target], keep_fds: Tuple[int, ...] = ()) -> None:
+        """Make the data plane have exactly ``targets`` (whose files are in policy.d) of ours.
+
+        ``keep_fds`` are descriptors for a child process to inherit. Raises ``CommitError``.
+        """
+
+    @abc.abstractmethod
+    def installed(self) -> Dict[RuleKey, Count]:
+        """Every ERSPAN rule the data plane has, other people's too. Raises ``ListingError``."""
+
+    def own_addresses(self) -> OwnAddresses:
+        """The switch's own addresses; hosts in rules must not be among them."""
+        return OwnAddresses()
+
+    def reach(self) -> List[Dict[str, Any]]:
+        """Per ERSPAN destination ``destination``, ``reachable``, ``via``, ``neighbour``, ``detail``."""
+        return []
+
+    def tcam_free(self) -> Optional[int]:
+        """Entries left in hardware, where known."""
+        return None

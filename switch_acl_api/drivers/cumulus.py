@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Cumulus Linux: the rule files are read by ``cl-acltool -i``, which installs them in kernel and ASIC.
+
+Never ``-P``: it removes everybody else's rules. ``-L all -N -x`` lists with addresses and exact counters; versions that
+do not know ``-N`` and ``-x`` are asked without.
+"""
+
+import shutil
+import threading
+import time
+from typing import Any, Dict, List, Sequence, Tuple
+
+from switch_acl_api.drivers.base import Count, Driver, OwnAddresses, Target
+from switch_acl_api.drivers.listing import error_text, find_blame, parse_listing
+from switch_acl_api.errors import CommitError, ListingError
+from switch_acl_api.grammar import RuleKey
+from switch_acl_api.limits import (
+    IP_TOOL_TIMEOUT_S,
+    MAX_IP_OUTPUT_BYTES,
+    MAX_LISTING_BYTES,
+    MAX_TOOL_OUTPUT_BYTES,
+    REACH_INTERVAL_S,
+)
+from switch_acl_api.reach import Reach, own_addresses
+from switch_acl_api.tools import output_lines, run_tool
+
+
+class CumulusDriver(Driver):
+    """``timeout_s`` bounds one run of the tool."""
+
+    name = "cumulus"
+
+    def __init__(
+        self,
+        cl_acltool: str,
+        timeout_s: float,
+        ip: str = "ip",
+        ping: str = "ping",
+        management: Sequence[str] = (),
+        erspan_destinations: Sequence[str] = (),
+    ) -> None:
+        self._tool = cl_acltool
+        self._timeout_s = timeout_s
+        self._ip = ip
+        self._reach = Reach(erspan_destinations, ip, ping, management)
+        self._plain_listing = False
+        self._own = OwnAddresses()
+        self._own_until = 0.0
+        self._own_mutex = threading.Lock()
+
+    def start(self) -> None:
+        if shutil.which(self._tool) is None:
+            raise FileNotFoundError("no such program: {}".format(self._tool))
+        self._reach.start()
+
+    def stop(self) -> None:
+        self._reach.stop()
+
+    def commit(self, targets: Sequence[Target], keep_fds: Tuple[int, ...] = ()) -> None:  # noqa: ARG002 -- in policy.d
+        try:
+            result = run_tool(
+                [self._tool, "-i"], self._timeout_s, MAX_TOOL_OUTPUT_BYTES, keep_fds=keep_fds, outlive=True
+            )
+        except OSError as error:
+            raise CommitError("broken", "{} cannot be run: {}".format(self._tool, error.strerror)) from error
+        lines = output_lines(result.text)
+        if result.returncode is None:
+            raise CommitError("timeout", "{} -i did not end within {:g}s".format(self._tool, self._timeout_s), lines)
+        # A failing hardware installation is said in words; whether the exit code says so too depends on the version.
+        if result.returncode != 0 or any(line.lower().startswith("error:") for line in lines):
+            blame = find_blame(lines)
+            raise CommitError("rejected", error_text(lines), lines, result.returncode or 1, blame.file, blame.line)
+
+    def installed(self) -> Dict[RuleKey, Count]:
+        try:
+            return parse_listing(self._list())
+        except OSError as error:
+            raise ListingError("{} cannot be run: {}".format(self._tool, error.strerror)) from error
+
+    def own_addresses(self) -> OwnAddresses:
+        with self._own_mutex:
+            if time.monotonic() >= self._own_until:
+                self._own = self._read_own()
+                self._own_until = time.monotonic() + REACH_INTERVAL_S
+            return self._own
+
+    def reach(self) -> List[Dict[str, Any]]:
+        return self._reach.now()
+
+    def _list(self) -> str:
+        options = [] if self._plain_listing else ["-N", "-x"]
+        result = run_tool([self._tool, "-L", "all", *options], self._timeout_s, MAX_LISTING_BYTES)
+        if result.returncode == 2 and options:  # argparse's "unrecognized arguments"
+            self._plain_listing = True
+            return self._list()
+        if result.returncode is None:
+            raise ListingError("{} -L all did not end within {:g}s".format(self._tool, self._timeout_s))
+        if result.returncode != 0:
+            said = error_text(output_lines(result.text))
+            raise ListingError("{} -L all failed: {}".format(self._tool, said))
+        return result.text
+
+    def _read_own(self) -> OwnAddresses:
+        try:
+            result = run_tool([self._ip, "-json", "addr", "show"], IP_TOOL_TIMEOUT_S, MAX_IP_OUTPUT_BYTES)
+        except OSError:
+            return self._own
+        if result.returncode != 0:
+            return self._own
+        own, broadcasts = own_addresses(result.text)
+        return OwnAddresses(frozenset(own), frozenset(broadcasts))

@@ -1,0 +1,542 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the shim does, without HTTP: who may change which rule, budgets, leases, and the loop that commits and expires.
+
+Threads: requests come from many; one worker commits, expires, retries and looks whether the switch still has what was
+installed. ``_mutex`` guards deciding (reading the files, what is pending, writing leases); nothing slow happens under
+it but waiting for the expire process, which holds the file lock for one commit at most.
+"""
+
+import logging
+import threading
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from switch_acl_api.audit import audit
+from switch_acl_api.budget import Budget, rules_of
+from switch_acl_api.clock import BootClock
+from switch_acl_api.commits import Change, Committer, Outcome, Put, Remove, keys_of
+from switch_acl_api.counters import Counters
+from switch_acl_api.drivers.base import Count, Driver
+from switch_acl_api.errors import ListingError, LockBusyError, Refused, RuleError
+from switch_acl_api.grammar import Rule, RuleKey, Site, parse_rules
+from switch_acl_api.leases import Deadline, deadline_after, expired, remaining_s
+from switch_acl_api.limits import (
+    COUNTER_AGE_S,
+    DAEMON_LOCK_WAIT_S,
+    MAX_REQUEST_WAIT_S,
+    MAX_WAITING_REQUESTS,
+    RETRY_FIRST_S,
+    RETRY_LONGEST_S,
+    VERIFY_INTERVAL_S,
+)
+from switch_acl_api.policy import Acl, PolicyDir, new_nonce
+from switch_acl_api.tickets import Ticket, TicketQueue
+
+_log = logging.getLogger("switch_acl_api")
+_TICK_S = 0.25
+_ITSELF = "switch-acl-api"
+
+
+class Rulebook(NamedTuple):
+    """The part of the settings that decides about requests. ``default_ttl_s`` ``None``: without end."""
+
+    erspan_destinations: Tuple[str, ...]
+    ports: Tuple[str, ...]
+    max_rules: int
+    default_ttl_s: Optional[float]
+    max_ttl_s: float
+
+
+class PutResult(NamedTuple):
+    created: bool
+    changed: bool
+    expires_in_s: Optional[float]
+    committed: bool
+
+
+class Engine:
+    def __init__(
+        self,
+        policy: PolicyDir,
+        driver: Driver,
+        clock: BootClock,
+        book: Rulebook,
+        commit_interval_s: float,
+        counters: Counters,
+        verify: bool = True,
+        heartbeat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.driver = driver
+        self.clock = clock
+        self.book = book
+        self._policy = policy
+        self._counters = counters
+        self._verify = verify
+        self._heartbeat = heartbeat
+        self._committer = Committer(policy, driver, verify, lambda kind: counters.add("commits", result=kind))
+        self._queue = TicketQueue(commit_interval_s)
+        self._mutex = threading.RLock()
+        self._waiting = 0
+        self._stop = threading.Event()
+        self._worker = threading.Thread(target=self._work, name="commits", daemon=True)
+        self._retry_at = 0.0
+        self._retry_s = RETRY_FIRST_S
+        self._verify_at = 0.0
+        self._missing: Set[str] = set()
+        self._looked = False
+        self._counts: Tuple[float, Dict[RuleKey, Count]] = (float("-inf"), {})
+        self._counts_mutex = threading.Lock()
+        self._trouble: Dict[str, str] = {}
+
+    def start(self) -> None:
+        """Raises ``OSError``."""
+        self._policy.prepare()
+        self.driver.start()
+        self._worker.start()
+
+    def stop(self) -> None:
+        """Ends after the commit that runs, if one does; rules keep their leases."""
+        self._stop.set()
+        for ticket in self._queue.stop():
+            ticket.finish({change.name: Outcome(503, "shutting down") for change in ticket.changes})
+        self._worker.join(MAX_REQUEST_WAIT_S)
+        self.driver.stop()
+
+    # --- requests that read ----------------------------------------------------------------------
+
+    def names(self) -> List[str]:
+        return sorted(self._live())
+
+    def lines(self, name: str) -> Optional[List[str]]:
+        acl = self._live().get(name)
+        return None if acl is None else list(acl.lines)
+
+    @property
+    def lasterror(self) -> Optional[Dict[str, Any]]:
+        """``{"returncode", "lines"}`` of the last commit when it failed, as in 2014."""
+        error = self._committer.lasterror
+        return None if error is None else {"returncode": error.returncode, "lines": error.output or [error.error]}
+
+    def problems(self) -> List[str]:
+        """What an operator should know, in words."""
+        found = [text for _, text in sorted(self._trouble.items())]
+        error = self._committer.lasterror
+        if error is not None and self._policy.uncommitted:
+            found.append("the last commit failed: {}".format(error.error))
+        found += [
+            "ERSPAN destination {}: {}".format(row["destination"], row["detail"])
+            for row in self.driver.reach()
+            if not row["reachable"]
+        ]
+        return found
+
+    def rules_used(self) -> int:
+        return sum(len(rules_of(acl.lines)) for acl in self._live().values())
+
+    def detail(self, owner: str) -> Dict[str, Any]:
+        acls = self._live()
+        counts = self._count()
+        return {
+            "owner": owner,
+            "boot_id": self.clock.boot_id,
+            "driver": self.driver.name,
+            "ipv6": self.driver.ipv6,
+            "max_rules": self.book.max_rules,
+            "rules_used": sum(len(rules_of(acl.lines)) for acl in acls.values()),
+            "tcam_free": self.driver.tcam_free(),
+            "erspan": self.driver.reach(),
+            "acls": {name: self._detail_of(acls[name], counts) for name in sorted(acls)},
+        }
+
+    def _detail_of(self, acl: Acl, counts: Optional[Dict[RuleKey, Count]]) -> Dict[str, Any]:
+        rules = rules_of(acl.lines)
+        found = [None if counts is None else counts.get(rule.key) for rule in rules]
+        total = _total(found)
+        return {
+            "lines": list(acl.lines),
+            "owner": acl.owner,
+            "expires_in_s": self._left(acl),
+            "installed": counts is not None and None not in found,
+            "packets": total.packets if total else None,
+            "bytes": total.bytes if total else None,
+            "rules": [
+                {
+                    "line": rule.line,
+                    "packets": count.packets if count else None,
+                    "bytes": count.bytes if count else None,
+                }
+                for rule, count in zip(rules, found)  # noqa: B905 -- Python 3.7
+            ],
+        }
+
+    # --- requests that change --------------------------------------------------------------------
+
+    def put(
+        self, owner: str, peer: str, name: str, lines: Sequence[object], ttl_s: Optional[float], wait: bool
+    ) -> PutResult:
+        """Raises ``RuleError`` or ``Refused``."""
+        ttl_s = self._ttl(ttl_s)
+        rules = parse_rules(lines, self._site())
+        texts = tuple(str(line) for line in lines)
+        with self._mutex:
+            planned = self._planned()
+            current = planned.get(name)
+            self._check_owner(current, owner)
+            if current is not None and self._is_installed(current, texts, ttl_s):
+                if not self._renew([(current, ttl_s)]):
+                    raise Refused(503, "expired at this moment")
+                return PutResult(False, False, ttl_s, True)
+            Budget(self.book.max_rules, planned).take(name, rules)
+            ticket = self._enqueue([Put(self._new_acl(owner, name, texts, ttl_s))], owner, peer, wait)
+        created = current is None
+        if not wait:
+            return PutResult(created, True, ttl_s, False)
+        self._answer(ticket, name)
+        acl = self._policy.acls().get(name)
+        return PutResult(created, True, None if acl is None else self._left(acl), True)
+
+    def delete(self, owner: str, peer: str, names: Optional[Sequence[str]], wait: bool) -> bool:
+        """Removes ``names``, or all of this owner's; true when committed. Raises ``Refused``."""
+        with self._mutex:
+            planned = self._planned()
+            if names is None:
+                names = [name for name in sorted(planned) if planned[name].owner == owner]
+            for name in names:
+                self._check_owner(planned.get(name), owner)
+            on_disk = self._policy.acls()
+            wanted = [name for name in names if name in planned or name in on_disk]
+            # Absent from the files, but the switch may still have it: its removal was not committed yet.
+            if not wanted and not self._policy.uncommitted:
+                return True
+            ticket = self._enqueue([Remove(name, "deleted") for name in wanted], owner, peer, wait)
+        if not wait:
+            return False
+        self._wait(ticket)
+        failed = next((outcome for outcome in ticket.outcomes.values() if not outcome.ok), None)
+        if failed is None and not wanted and self._policy.uncommitted:
+            failed = Outcome(503, "a removal is not committed yet")
+        if failed is not None:
+            raise _refusal(failed)
+        return True
+
+    def replace(self, owner: str, peer: str, wanted: Dict[str, Tuple[Any, Optional[float]]]) -> Dict[str, Any]:
+        """``{name: (lines, ttl_s)}`` in the place of this owner's leased rules, in one commit."""
+        failed: Dict[str, str] = {}
+        parsed: Dict[str, Tuple[Tuple[str, ...], List[Rule], Optional[float]]] = {}
+        site = self._site()
+        for name, (lines, asked_s) in wanted.items():
+            try:
+                rules = parse_rules(lines, site)
+                parsed[name] = (tuple(str(line) for line in lines), rules, self._ttl(asked_s))
+            except (RuleError, Refused) as error:
+                failed[name] = str(error)
+        with self._mutex:
+            planned = self._planned()
+            removed = [
+                name
+                for name, acl in sorted(planned.items())
+                if acl.owner == owner and acl.lease is not None and name not in wanted
+            ]
+            budget = Budget(self.book.max_rules, {n: acl for n, acl in planned.items() if n not in removed})
+            unchanged: Dict[str, Optional[float]] = {}
+            puts: List[Change] = []
+            for name, (texts, rules, ttl_s) in sorted(parsed.items()):
+                current = planned.get(name)
+                try:
+                    self._check_owner(current, owner)
+                    if current is not None and self._is_installed(current, texts, ttl_s):
+                        unchanged[name] = ttl_s
+                        continue
+                    budget.take(name, rules)
+                except Refused as error:
+                    failed[name] = error.error
+                    continue
+                puts.append(Put(self._new_acl(owner, name, texts, ttl_s)))
+            kept = self._renew([(planned[name], ttl_s) for name, ttl_s in unchanged.items()])
+            failed.update({name: "expired at this moment" for name in unchanged if name not in kept})
+            removes: List[Change] = [Remove(name, "replaced by a list without it") for name in removed]
+            if not puts and not removes:
+                return {"installed": [], "unchanged": sorted(kept), "removed": [], "failed": failed}
+            ticket = self._enqueue(puts + removes, owner, peer, wait=True)
+        self._wait(ticket)
+        failed.update({name: outcome.error for name, outcome in ticket.outcomes.items() if not outcome.ok})
+        return {
+            "installed": [put.name for put in puts if put.name not in failed],
+            "unchanged": sorted(kept),
+            "removed": [name for name in removed if name not in failed],
+            "failed": failed,
+        }
+
+    def renew(self, owner: str, ttl_s: Optional[float]) -> Dict[str, Any]:
+        """All leases of this owner; commits nothing. Raises ``Refused``."""
+        ttl_s = self._ttl(ttl_s)
+        counts = self._count()
+        with self._mutex:
+            going = {change.name for change in self._queue.pending() if isinstance(change, Remove)}
+            mine = [
+                acl
+                for name, acl in sorted(self._live().items())
+                if acl.owner == owner and acl.lease is not None and name not in going
+            ]
+            kept = self._renew([(acl, ttl_s) for acl in mine])
+        renewed: Dict[str, Any] = {}
+        for acl in (acl for acl in mine if acl.name in kept):
+            total = _total([None if counts is None else counts.get(rule.key) for rule in rules_of(acl.lines)])
+            renewed[acl.name] = {
+                "expires_in_s": ttl_s,
+                "packets": total.packets if total else None,
+                "bytes": total.bytes if total else None,
+            }
+        return {"boot_id": self.clock.boot_id, "renewed": renewed}
+
+    # --- deciding --------------------------------------------------------------------------------
+
+    def _ttl(self, asked_s: Optional[float]) -> Optional[float]:
+        if asked_s is None:
+            return self.book.default_ttl_s
+        if not 0.0 < asked_s <= self.book.max_ttl_s:
+            raise Refused(400, "ttl: expected more than 0 and at most {:g} seconds".format(self.book.max_ttl_s))
+        return asked_s
+
+    def _site(self) -> Site:
+        mine = self.driver.own_addresses()
+        return Site(
+            erspan_destinations=frozenset(self.book.erspan_destinations),
+            ports=frozenset(self.book.ports),
+            own=mine.own,
+            broadcasts=mine.broadcasts,
+            ipv6=self.driver.ipv6,
+            loopback_mirror=self.driver.loopback_mirror,
+        )
+
+    def _live(self) -> Dict[str, Acl]:
+        now = self.clock.now()
+        return {name: acl for name, acl in self._policy.acls().items() if not expired(acl.lease, now)}
+
+    def _planned(self) -> Dict[str, Acl]:
+        """The files as they will be when everything pending has been committed."""
+        planned = self._live()
+        for change in self._queue.pending():
+            if isinstance(change, Put):
+                planned[change.name] = change.acl
+            elif change.nonce is None or (change.name in planned and planned[change.name].nonce == change.nonce):
+                planned.pop(change.name, None)
+        return planned
+
+    def _check_owner(self, current: Optional[Acl], owner: str) -> None:
+        if current is not None and current.owner != owner:
+            raise Refused(409, 'belongs to another owner, "{}"'.format(current.owner))
+
+    def _is_installed(self, current: Acl, texts: Tuple[str, ...], ttl_s: Optional[float]) -> bool:
+        """Is this very content in the files, committed, seen in the switch, and is only its lease to be renewed?"""
+        pending = any(change.name == current.name for change in self._queue.pending())
+        return (
+            current.lines == texts
+            and (current.lease is None) == (ttl_s is None)
+            and self._looked
+            and not pending
+            and not self._policy.uncommitted
+            and current.name not in self._missing
+        )
+
+    def _new_acl(self, owner: str, name: str, texts: Tuple[str, ...], ttl_s: Optional[float]) -> Acl:
+        return Acl(name, owner, texts, self._deadline(ttl_s), new_nonce())
+
+    def _deadline(self, ttl_s: Optional[float]) -> Optional[Deadline]:
+        return None if ttl_s is None else deadline_after(ttl_s, self.clock.now())
+
+    def _left(self, acl: Acl) -> Optional[float]:
+        return None if acl.lease is None else round(remaining_s(acl.lease, self.clock.now()), 3)
+
+    def _renew(self, wishes: Sequence[Tuple[Acl, Optional[float]]]) -> Set[str]:
+        """The names whose lease now runs ``ttl_s`` from now; the others have just been removed.
+
+        Under the file lock, or the expire process could remove a rule between its look and ours.
+        """
+        if all(acl.lease is None for acl, _ in wishes):
+            return {acl.name for acl, _ in wishes}
+        try:
+            with self._policy.lock.held(DAEMON_LOCK_WAIT_S):
+                live = self._live()
+                kept = [(acl, ttl_s) for acl, ttl_s in wishes if _nonce(live.get(acl.name)) == acl.nonce]
+                self._policy.renew(
+                    {
+                        acl.name: (acl.nonce, deadline_after(ttl_s, self.clock.now()))
+                        for acl, ttl_s in kept
+                        if ttl_s is not None and acl.lease is not None
+                    }
+                )
+        except LockBusyError as error:
+            raise Refused(503, str(error)) from error
+        except OSError as error:
+            raise Refused(503, "leases cannot be written: {}".format(error.strerror)) from error
+        return {acl.name for acl, _ in kept}
+
+    # --- waiting for a commit --------------------------------------------------------------------
+
+    def _enqueue(self, changes: Sequence[Change], owner: str, peer: str, wait: bool) -> Ticket:
+        if wait and self._waiting >= MAX_WAITING_REQUESTS:
+            raise Refused(503, "too many requests wait for a commit")
+        ticket = Ticket(changes, owner, peer)
+        self._queue.put(ticket)
+        return ticket
+
+    def _wait(self, ticket: Ticket) -> None:
+        with self._mutex:
+            self._waiting += 1
+        try:
+            if not ticket.wait(MAX_REQUEST_WAIT_S):
+                raise Refused(503, "the commit has not ended yet; the change is queued")
+        finally:
+            with self._mutex:
+                self._waiting -= 1
+
+    def _answer(self, ticket: Ticket, name: str) -> None:
+        self._wait(ticket)
+        outcome = ticket.outcomes[name]
+        if not outcome.ok:
+            raise _refusal(outcome)
+
+    # --- the worker ------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            self._heartbeat()
+            tickets: List[Ticket] = []
+            try:
+                tickets = self._queue.take(_TICK_S)
+                with self._mutex:
+                    # Decided and made known at once, so that nobody renews what is on its way out.
+                    expiring = self._expiring(tickets)
+                    self._queue.run_also(Ticket(expiring, _ITSELF, ""))
+                if tickets or expiring or self._needs_commit():
+                    self._commit(tickets, expiring)
+                self._trouble.pop("loop", None)
+            except Exception as error:  # noqa: BLE001 -- this thread removes rules; nothing may end it
+                self._counters.add("loop_errors")
+                self._trouble["loop"] = "the background loop failed: {}".format(type(error).__name__)
+                _log.exception("the background loop failed")
+                self._stop.wait(_TICK_S)
+            finally:
+                for ticket in tickets:
+                    if not ticket.outcomes:
+                        ticket.finish({c.name: Outcome(503, "the commit failed unexpectedly") for c in ticket.changes})
+                self._queue.done()
+
+    def _expiring(self, tickets: Sequence[Ticket]) -> List[Remove]:
+        """Removals of what has expired, or is no longer allowed, and that the batch itself does not name."""
+        named = {change.name for ticket in tickets for change in ticket.changes}
+        now = self.clock.now()
+        found: List[Remove] = []
+        for name, acl in sorted(self._policy.acls().items()):
+            if name not in named and expired(acl.lease, now):
+                found.append(Remove(name, "expired" if acl.readable else "not written by us", acl.nonce))
+        return found
+
+    def _needs_commit(self) -> bool:
+        """Something is uncommitted (a crash, a failed commit, another hand), or the switch lost rules."""
+        now = time.monotonic()
+        if now >= self._verify_at:
+            self._verify_at = now + VERIFY_INTERVAL_S
+            self._look_for_drift()
+        return (self._policy.uncommitted or bool(self._missing)) and now >= self._retry_at
+
+    def _look_for_drift(self) -> None:
+        """Also what installs the rules after a start: a data plane that died with us has none."""
+        self._drop_forbidden()
+        self._looked = True
+        if not self._verify:
+            return
+        try:
+            installed = self.driver.installed()
+        except ListingError as error:
+            self._trouble["listing"] = str(error)
+            return
+        self._trouble.pop("listing", None)
+        self._missing = {name for name, acl in self._live().items() if keys_of(acl) - set(installed)}
+
+    def _drop_forbidden(self) -> None:
+        """Files from before a change of the settings: what would be refused today must not stay."""
+        site = self._site()
+        for name, acl in sorted(self._live().items()):
+            try:
+                parse_rules(acl.lines, site)
+            except RuleError as error:
+                _log.warning('removing rule "%s": no longer allowed: %s', name, error)
+                self._enqueue([Remove(name, "no longer allowed", acl.nonce)], _ITSELF, "", wait=False)
+
+    def _commit(self, tickets: Sequence[Ticket], expiring: Sequence[Remove]) -> None:
+        changes: List[Change] = [change for ticket in tickets for change in ticket.changes]
+        before = self._policy.acls()
+        try:
+            with self._policy.lock.held(DAEMON_LOCK_WAIT_S) as lock_fd:
+                self._policy.sweep()
+                outcomes = self._committer.run([*changes, *expiring], lock_fd)
+        except LockBusyError as error:
+            outcomes = [Outcome(503, str(error))] * (len(changes) + len(expiring))
+        result = {change.name: outcome for change, outcome in zip([*changes, *expiring], outcomes)}  # noqa: B905 -- 3.7
+        self._counts = (float("-inf"), {})
+        self._missing.difference_update(name for name, outcome in result.items() if outcome.ok)
+        if self._committer.lasterror is None:
+            self._missing.clear()
+        self._schedule_retry()
+        for ticket in tickets:
+            ticket.finish({change.name: result[change.name] for change in ticket.changes})
+            self._note(ticket.changes, ticket.owner, ticket.peer, result, before)
+        self._note(expiring, _ITSELF, "", result, before)
+
+    def _schedule_retry(self) -> None:
+        if self._policy.uncommitted or self._missing:
+            self._retry_at = time.monotonic() + self._retry_s
+            self._retry_s = min(2 * self._retry_s, RETRY_LONGEST_S)
+        else:
+            self._retry_at, self._retry_s = 0.0, RETRY_FIRST_S
+
+    def _note(
+        self, changes: Sequence[Change], owner: str, peer: str, result: Dict[str, Outcome], before: Dict[str, Acl]
+    ) -> None:
+        for change in changes:
+            outcome = result[change.name]
+            if isinstance(change, Put):
+                action, acl = "put", change.acl
+            else:
+                action = "delete" if change.reason == "deleted" else "expire"
+                acl = before.get(change.name, Acl(change.name, "", (), None, ""))
+                if change.reason.startswith("replaced"):
+                    action = "delete"
+            self._counters.add("changes", action=action, result="ok" if outcome.ok else "failed")
+            audit(action, change.name, owner, peer, outcome.status, len(rules_of(acl.lines)), outcome.error or None)
+
+    def _count(self) -> Optional[Dict[RuleKey, Count]]:
+        """Counters at most ``COUNTER_AGE_S`` old, asked for once however many ask; ``None`` when there are none."""
+        with self._counts_mutex:
+            read_at, counts = self._counts
+            if time.monotonic() - read_at <= COUNTER_AGE_S:
+                return counts
+            try:
+                counts = self.driver.installed()
+            except ListingError as error:
+                self._trouble["listing"] = str(error)
+                return None
+            self._trouble.pop("listing", None)
+            self._counts = (time.monotonic(), counts)
+            return counts
+
+
+def _nonce(acl: Optional[Acl]) -> Optional[str]:
+    return None if acl is None else acl.nonce
+
+
+def _total(counts: Sequence[Optional[Count]]) -> Optional[Count]:
+    known = [count for count in counts if count is not None]
+    if not known:
+        return None
+    return Count(sum(count.packets for count in known), sum(count.bytes for count in known))
+
+
+def _refusal(outcome: Outcome) -> Refused:
+    fields: Dict[str, Any] = {"output": list(outcome.output)}
+    if outcome.status == 503:
+        fields.update(file=outcome.file, line=outcome.line)
+    return Refused(outcome.status, outcome.error, **fields)

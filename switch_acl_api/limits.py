@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every bound on what the outside may make the shim hold or do: value, unit, arithmetic, reason."""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# --- rules ---------------------------------------------------------------------------------------
+MAX_NAME_CHARS = 64
+# The longest legal rule (two IPv6 hosts, a 15 character port, both ERSPAN addresses, a ttl) has about 210 characters.
+MAX_LINE_CHARS = 300
+# A mirror of one pair has three lines; a hand-written file may well hold a hundred.
+MAX_LINES = 256
+# MAX_LINES * MAX_LINE_CHARS = 77 kB of text; the rest is JSON's quotes and escapes.
+MAX_ACL_BODY_BYTES = 128 * KIB
+# 15,000 rules of 120 characters (the largest TCAM profile) are 1.8 MB.
+MAX_BULK_BODY_BYTES = 4 * MIB
+MAX_BULK_NAMES = 10_000
+# Mirror sessions of the oldest supported hardware; a third distinct pair makes cl-acltool fail.
+MAX_ERSPAN_PAIRS = 2
+# A policy file of ours: header line and the lines. Anything longer was not written by us.
+MAX_POLICY_FILE_BYTES = 4 * KIB + MAX_LINES * (MAX_LINE_CHARS + 1)
+MAX_OWNER_CHARS = 64
+MAX_TOKEN_FILE_BYTES = 64 * KIB
+MAX_CONFIG_BYTES = 256 * KIB
+# Names in one leases file (150 octets each); also the most files of ours that one folder may hold.
+MAX_STATE_FILE_BYTES = 4 * MIB
+# A deadline further away than this was not written by us (the longest max_ttl that can be configured).
+MAX_LEASE_S = 366 * 86_400.0
+# JSON numbers longer than this are refused before Python spends quadratic time on them.
+MAX_JSON_NUMBER_CHARS = 20
+
+# --- connections ---------------------------------------------------------------------------------
+# Threads: 64 x 8 MiB of (mostly untouched) stack address space.
+MAX_CONNECTIONS = 64
+# Requests that wait for a commit; the other half of the threads stays free for reading and health.
+MAX_WAITING_REQUESTS = 32
+LISTEN_BACKLOG = 128
+# From accept (or from the end of the last answer) to the last octet of the request, TLS handshake included.
+REQUEST_DEADLINE_S = 15.0
+RESPONSE_DEADLINE_S = 15.0
+MAX_REQUEST_LINE_BYTES = 8 * KIB
+# How often expired deadlines are looked for; the error of every connection deadline.
+REAP_INTERVAL_S = 0.25
+
+# --- commits -------------------------------------------------------------------------------------
+# Commits spent on finding which changes of a failed batch are to blame; the rest are told to come again.
+MAX_BLAME_COMMITS = 40
+# Changes waiting at one time: two full bulk replacements.
+MAX_QUEUED_CHANGES = 2 * MAX_BULK_NAMES
+# A request never waits longer than this for its commit (three commits at the longest default timeout).
+MAX_REQUEST_WAIT_S = 240.0
+# The commit tool: what is kept of its output, and what is read of a listing (15,000 rules of 200 characters).
+MAX_TOOL_OUTPUT_BYTES = 64 * KIB
+MAX_LISTING_BYTES = 8 * MIB
+MAX_OUTPUT_LINES = 60
+MAX_OUTPUT_LINE_CHARS = 400
+# The listing of `ip` for one route, one neighbour or all addresses.
+MAX_IP_OUTPUT_BYTES = 1 * MIB
+IP_TOOL_TIMEOUT_S = 5.0
+# Between two looks at the ERSPAN destination; ARP entries live a minute or more.
+REACH_INTERVAL_S = 20.0
+# Between two looks at whether the switch still has what we installed.
+VERIFY_INTERVAL_S = 30.0
+# After a failed commit that left something undone: first pause and longest pause.
+RETRY_FIRST_S = 2.0
+RETRY_LONGEST_S = 60.0
+# How old counters may be; also how often the tool is asked at most.
+COUNTER_AGE_S = 1.0
+# The expire process waits this long for the daemon's commit; its timer comes again anyway.
+EXPIRE_LOCK_WAIT_S = 25.0
+# The daemon waits this long for the expire process, which commits once.
+DAEMON_LOCK_WAIT_S = 120.0
+
+# --- emulated data plane -------------------------------------------------------------------------
+# One UDP datagram over IPv4: 65,535 - 20 (IP) - 8 (UDP).
+MAX_FRAME_DATAGRAM_BYTES = 65_507
+MAX_VLAN_TAGS = 4
+# Distinct --src-ip sockets kept open: MAX_ERSPAN_PAIRS at a time, some history while rules change.
+MAX_ERSPAN_SOCKETS = 8

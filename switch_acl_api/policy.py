@@ -1,0 +1,257 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The rule files in policy.d and the two notes beside them in the state directory.
+
+The files are the truth. Each begins with a comment that says who owns it and until when, so rule and lease appear in
+one rename and no crash parts them. A file of ours whose comment cannot be read counts as expired.
+
+``leases.json`` holds renewed deadlines, so that renewing rewrites no rule file; an entry counts only for the very file
+it was made for (``nonce``). Losing it means rules end at their first deadline, never later.
+
+``uncommitted`` exists from before the first change of policy.d until the data plane has taken it: whoever finds it,
+commits.
+"""
+
+import contextlib
+import json
+import os
+import re
+import stat
+import uuid
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from switch_acl_api.leases import PASSED, Deadline
+from switch_acl_api.limits import MAX_POLICY_FILE_BYTES, MAX_STATE_FILE_BYTES
+from switch_acl_api.lock import ProcessLock
+
+_FILE = re.compile(r"50rest-([a-z0-9_]{1,64})\.rules\Z")
+_TEMP = re.compile(r"\.50rest-.*\.tmp\Z")
+_HEADER = "# switch-acl-api "
+_OWNER = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
+
+Signature = Tuple[int, int, int]
+
+
+class Acl(NamedTuple):
+    """One file of ours. ``lease`` ``None``: without end. ``readable`` is false where the comment is not ours."""
+
+    name: str
+    owner: str
+    lines: Tuple[str, ...]
+    lease: Optional[Deadline]
+    nonce: str
+    readable: bool = True
+
+
+def new_nonce() -> str:
+    return uuid.uuid4().hex
+
+
+def is_owner(text: str) -> bool:
+    return _OWNER.match(text) is not None
+
+
+class PolicyDir:
+    """Reading is safe at any time; whoever writes holds ``lock``."""
+
+    def __init__(self, policy_dir: str, state_dir: str) -> None:
+        self.path = Path(policy_dir)
+        self._state = Path(state_dir)
+        self._leases_file = self._state / "leases.json"
+        self._mark = self._state / "uncommitted"
+        self.lock = ProcessLock(self._state / "lock")
+        self._files: Dict[str, Tuple[Signature, Acl]] = {}
+        self._renewed: Dict[str, Tuple[str, Deadline]] = {}
+        self._renewed_signature: Optional[Signature] = None
+
+    def prepare(self) -> None:
+        """Make the folders. Raises ``OSError``."""
+        self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def acls(self) -> Dict[str, Acl]:
+        """All files of ours by name, with renewed leases."""
+        found: Dict[str, Tuple[Signature, Acl]] = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(str(self.path)) as listing:
+            for item in listing:
+                match = _FILE.match(item.name)
+                if match is None:
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    info = item.stat(follow_symlinks=False)
+                    signature = (info.st_mtime_ns, info.st_size, info.st_ino)
+                    known = self._files.get(match.group(1))
+                    acl = known[1] if known and known[0] == signature else self._read(match.group(1), info)
+                    found[match.group(1)] = (signature, acl)
+        self._files = found
+        renewed = self._renewals()
+        return {name: _with_renewal(acl, renewed.get(name)) for name, (_, acl) in found.items()}
+
+    def foreign_text(self) -> str:
+        """What other people's rule files say, as far as it can be read."""
+        texts: List[str] = []
+        with contextlib.suppress(FileNotFoundError):
+            for path in sorted(self.path.glob("*.rules")):
+                if _FILE.match(path.name) is None:
+                    with contextlib.suppress(OSError), path.open("rb") as file:
+                        texts.append(file.read(MAX_STATE_FILE_BYTES).decode("utf-8", "replace"))
+        return "\n".join(texts)
+
+    def file_of(self, name: str) -> Path:
+        return self.path / "50rest-{}.rules".format(name)
+
+    def _read(self, name: str, info: os.stat_result) -> Acl:
+        broken = Acl(name, "", (), PASSED, "", readable=False)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_POLICY_FILE_BYTES:
+            return broken
+        try:
+            fd = os.open(str(self.file_of(name)), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return broken
+        with os.fdopen(fd, "rb") as file:
+            text = file.read(MAX_POLICY_FILE_BYTES + 1)
+        return _parse_file(name, text) or broken
+
+    def _renewals(self) -> Dict[str, Tuple[str, Deadline]]:
+        try:
+            info = os.stat(str(self._leases_file))
+            signature = (info.st_mtime_ns, info.st_size, info.st_ino)
+            if signature != self._renewed_signature:
+                self._renewed = _parse_leases(self._leases_file)
+                self._renewed_signature = signature
+        except FileNotFoundError:
+            self._renewed, self._renewed_signature = {}, None
+        return self._renewed
+
+    # --- writing (under the lock) ----------------------------------------------------------------
+
+    def write(self, acl: Acl) -> None:
+        """Atomic: the old file or the new one, also after a power cut. Raises ``OSError``."""
+        head = {"owner": acl.owner, "nonce": acl.nonce, "lease": list(acl.lease) if acl.lease else None}
+        text = "\n".join([_HEADER + json.dumps(head, sort_keys=True), *acl.lines, ""])
+        temp = self.path / ".50rest-{}.{}.tmp".format(acl.name, new_nonce())
+        _replace(temp, self.file_of(acl.name), text.encode("ascii"), 0o644, durable=True)
+
+    def remove(self, name: str) -> None:
+        """Raises ``OSError``; an absent file is as wished."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(str(self.file_of(name)))
+            _sync_folder(self.path)
+
+    def renew(self, deadlines: Dict[str, Tuple[str, Deadline]]) -> None:
+        """``{name: (nonce, deadline)}``, beside the renewals of other files that still exist.
+
+        Not synced: after a power cut the boot id is another one, and no deadline counts. Raises ``OSError``.
+        """
+        kept = {name: lease for name, lease in self._renewals().items() if self.file_of(name).exists()}
+        kept.update(deadlines)
+        table = {name: [nonce, deadline.boot_id, deadline.at] for name, (nonce, deadline) in kept.items()}
+        temp = self._state / "leases.{}.tmp".format(new_nonce())
+        _replace(temp, self._leases_file, json.dumps(table).encode("ascii"), 0o600, durable=False)
+
+    def mark_uncommitted(self) -> None:
+        if not self._mark.exists():
+            os.close(os.open(str(self._mark), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _sync_folder(self._state)
+
+    def clear_uncommitted(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(str(self._mark))
+
+    @property
+    def uncommitted(self) -> bool:
+        return self._mark.exists()
+
+    def sweep(self) -> None:
+        """Remove what a crash left half written."""
+        for folder in (self.path, self._state):
+            for leftover in _leftovers(folder):
+                with contextlib.suppress(OSError):
+                    os.unlink(str(leftover))
+
+
+def _leftovers(folder: Path) -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(str(folder)) as listing:
+        for item in listing:
+            if _TEMP.match(item.name) or (item.name.startswith("leases.") and item.name.endswith(".tmp")):
+                yield folder / item.name
+
+
+def _with_renewal(acl: Acl, renewal: Optional[Tuple[str, Deadline]]) -> Acl:
+    if renewal is None or acl.lease is None or not acl.readable or renewal[0] != acl.nonce:
+        return acl
+    return acl._replace(lease=renewal[1])
+
+
+def _parse_file(name: str, raw: bytes) -> Optional[Acl]:
+    """``None`` where the first line is not one that ``PolicyDir.write`` writes."""
+    try:
+        first, newline, rest = raw.decode("ascii").partition("\n")
+        if not newline or not first.startswith(_HEADER):
+            return None
+        head = json.loads(first[len(_HEADER) :])
+        lease = _lease(head["lease"])
+        owner, nonce = head["owner"], head["nonce"]
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return None
+    if not isinstance(owner, str) or not is_owner(owner) or not isinstance(nonce, str) or not nonce:
+        return None
+    # The last line ends in a newline; without it the file was cut.
+    if rest and not rest.endswith("\n"):
+        return None
+    return Acl(name, owner, tuple(rest.split("\n")[:-1]), lease, nonce)
+
+
+def _lease(value: object) -> Optional[Deadline]:
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 2:
+        boot_id, at = value
+        if isinstance(boot_id, str) and isinstance(at, (int, float)) and not isinstance(at, bool):
+            return Deadline(boot_id, float(at))
+    raise ValueError("no lease")
+
+
+def _parse_leases(path: Path) -> Dict[str, Tuple[str, Deadline]]:
+    """What can be read of it; anything else falls back to the file's own deadline."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_STATE_FILE_BYTES + 1)
+    renewed: Dict[str, Tuple[str, Deadline]] = {}
+    try:
+        table = json.loads(raw.decode("ascii")) if len(raw) <= MAX_STATE_FILE_BYTES else {}
+        for name, (nonce, boot_id, at) in table.items():
+            lease = _lease([boot_id, at])
+            if isinstance(nonce, str) and lease is not None:
+                renewed[name] = (nonce, lease)
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
+        return {}
+    return renewed
+
+
+def _replace(temp: Path, target: Path, content: bytes, mode: int, durable: bool) -> None:
+    fd = os.open(str(temp), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(str(temp), str(target))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(str(temp))
+        raise
+    if durable:
+        _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -25,6 +25,16 @@ MAX_TUNNEL_DEPTH = 8
 # Headers of one packet: link, network and tunnel header of each layer.
 MAX_HEADER_STEPS = 4 * (MAX_TUNNEL_DEPTH + 1)
 
+# --- recordings ----------------------------------------------------------------------------------
+# Octets of one recorded packet: tcpdump's and Wireshark's own bound (MAXIMUM_SNAPLEN), four of the longest IP packets.
+MAX_RECORDED_PACKET_BYTES = 256 * KIB
+# A pcapng block with a packet or an interface: the packet, and as much again for its options.
+MAX_PCAPNG_PACKET_BLOCK_BYTES = 2 * MAX_RECORDED_PACKET_BYTES
+# Interfaces of one section, some 200 octets each here: our own recordings have one per switch.
+MAX_PCAPNG_INTERFACES = 65_536
+# Octets at a time of what is passed over.
+RECORDING_SKIP_BYTES = 64 * KIB
+
 # --- web -----------------------------------------------------------------------------------------
 # The largest body a route reads is two addresses and a number of seconds, under 200 octets; twenty times that.
 MAX_REQUEST_BODY_BYTES = 4 * KIB

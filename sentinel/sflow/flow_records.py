@@ -4,7 +4,8 @@
 
 Sources: sflow.org sflow_version_5, sflow_80211, sflow_host, sflow_http, sflow_application, sflow_memcache,
 sflow_tunnels, sflow_pnat, sflow_drops, sflow_transit, draft_sflow_infiniband_2, bv-sflow, and
-host-sflow's sflow.h for what it added. Names are theirs in snake case; ``name`` and ``tag`` are the record's own, so an ACL's name is ``acl_name``.
+host-sflow's sflow.h for what it added. Names are theirs in snake case; ``name`` and ``tag`` are the record's own, so an
+ACL's name is ``acl_name``.
 """
 
 from sentinel.sflow.xdr import (

@@ -18,12 +18,13 @@ _GPE_NEXT = {1: IPV4, 2: IPV6, 3: ETHERNET, 4: NSH, 5: MPLS}
 _CHECKSUM, _ROUTING, _KEY, _SEQUENCE, _ACKNOWLEDGE = 0x8000, 0x4000, 0x2000, 0x1000, 0x0080
 # The I flag: the VNI counts.
 _VXLAN_VNI = 0x08
+_VXLAN_FLAGS = b"\x08\0\0\0"
 _GTP_DATA = 0xFF
 
 
 def behind_udp(data: bytes, at: int, end: int, layer: Layer) -> Step | None:
-    """The tunnel that the destination port names, if any; ``at`` is behind the UDP header."""
-    parser = _BY_PORT.get(layer["dst_port"])
+    """The tunnel that the destination port names, else the source port; ``at`` is behind the UDP header."""
+    parser = _BY_PORT.get(layer["dst_port"]) or _BY_SOURCE_PORT.get(layer["src_port"])
     return None if parser is None or at >= end else parser(data, at, end, layer)
 
 
@@ -34,11 +35,17 @@ def _vxlan(data: bytes, at: int, end: int, layer: Layer) -> Step | None:
     return Step(ETHERNET, at + 8, end, inner=True)
 
 
+def _vxlan_from(data: bytes, at: int, end: int, layer: Layer) -> Step | None:
+    """By source port only what is VXLAN to the letter: any client may have drawn that number."""
+    exact = data[at : min(at + 4, end)] == _VXLAN_FLAGS and at + 7 < end and data[at + 7] == 0
+    return _vxlan(data, at, end, layer) if exact else None
+
+
 def _vxlan_gpe(data: bytes, at: int, end: int, layer: Layer) -> Step | None:
     if end - at < 8 or not data[at] & _VXLAN_VNI:
         return None
-    # The P flag: the last octet of the flags' word names the protocol; without it Ethernet as in VXLAN.
-    following = _GPE_NEXT.get(data[at + 3]) if data[at] & 0x04 else ETHERNET
+    # The last octet of the flags' word names the protocol; some senders forget the P flag that says so.
+    following = _GPE_NEXT.get(data[at + 3]) if data[at + 3] else ETHERNET
     layer["vni"] = int.from_bytes(data[at + 4 : at + 7])
     return None if following is None else Step(following, at + 8, end, inner=True)
 
@@ -99,3 +106,4 @@ _BY_PORT = {
     6635: _mpls_in_udp,
     2152: _gtp_user,
 }
+_BY_SOURCE_PORT = {4789: _vxlan_from, 8472: _vxlan_from, 4790: _vxlan_gpe, 6081: _geneve, 2152: _gtp_user}

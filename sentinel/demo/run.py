@@ -1,0 +1,213 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sentinel demo`: the whole loop on the emulated fabric, with the real daemon, real shims and the console.
+
+Exit code 0 says that every step of the loop was seen to happen and the captured file holds exactly what was said; 1
+says that something is missing, which is then named.
+"""
+
+import logging
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import dpkt
+
+from sentinel.config.settings import load
+from sentinel.daemon import Daemon
+from sentinel.demo import traffic, verdict
+from sentinel.demo.fabric import Fabric, Watched
+from sentinel.demo.observed import Observed
+from sentinel.demo.settings import COLLECTOR, LEASE_S, choose_ports, settings_text
+from sentinel.demo.shims import Shim
+from sentinel.demo.story import Line, Teller, line_of
+from sentinel.demo.topology import HOSTS, LISTED, SWITCHES, Host
+
+log = logging.getLogger(__name__)
+
+SEED = 2014
+SAMPLING_RATE = 8
+TALK_S = 14.0
+_LONGEST_EPISODE_S = 60.0
+_BEFORE_TALK_S = 1.5
+_LOOP_PAUSE_S = 5.0
+_POLL_S = 0.25
+_FRAMES_LINE_S = 4.0
+
+
+class Demo:
+    """One run of the demonstration in a directory of its own."""
+
+    def __init__(self, directory: Path, teller: Teller) -> None:
+        self.directory = directory
+        self.teller = teller
+        self.observed = Observed()
+        self._names = {
+            **{host.address: host.name for host in (*HOSTS, *LISTED)},
+            **{node.agent: node.name for node in SWITCHES},
+        }
+        self.ports = choose_ports()
+        self.shims = [Shim(node, directory, COLLECTOR, self.ports.erspan, 2 * LEASE_S) for node in SWITCHES]
+        self.fabric = Fabric(
+            {shim.node.name: shim.endpoints.frames for shim in self.shims},
+            ("127.0.0.1", self.ports.sflow),
+            SAMPLING_RATE,
+            SEED,
+        )
+        self._daemon: Daemon | None = None
+        self._stop = threading.Event()
+
+    @property
+    def console_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.web}/"
+
+    def start(self, running: ExitStack) -> None:
+        """Shims, daemon, fabric; each is stopped again by ``running``, in reverse."""
+        for shim in self.shims:
+            shim.start()
+            running.callback(shim.stop)
+        for shim in self.shims:
+            shim.wait()
+        names = ", ".join(shim.node.name for shim in self.shims)
+        self.teller.tell(Line("fabric", f"{names}: a real switch-acl-api answers for each, no rule on any"))
+        path = self.directory / "sentinel.toml"
+        path.write_text(settings_text(self.directory, self.ports, self.shims), encoding="utf-8")
+        self._daemon = Daemon(load(path), on_event=self._event)
+        self._daemon.start()
+        running.callback(self._daemon.stop)
+        self.teller.tell(Line("sentinel", f"listens to sFlow; console at {self.console_url}", "bold"))
+        self.fabric.start()
+        running.callback(self.fabric.stop)
+        self.fabric.add(traffic.background(SEED, self.fabric.clock()))
+        self.teller.tell(
+            Line("fabric", f"hosts talk; every switch samples 1 frame in {SAMPLING_RATE} and tells sentinel")
+        )
+        watcher = threading.Thread(target=self._watch_rules, name="demo-rules", daemon=True)
+        watcher.start()
+        running.callback(watcher.join)
+        running.callback(self._stop.set)
+
+    def episode(self, number: int, until: float) -> list[str]:
+        """One host talks with a listed address and stops; returns what was missing. Ends at ``until`` at the latest."""
+        # By turns behind one leaf and the other, and every host once before the first comes again.
+        host, listed = HOSTS[(number * 3 + number // 2) % len(HOSTS)], LISTED[number % len(LISTED)]
+        pair = frozenset((host.address, listed.address))
+        watched = self.fabric.watch(host.address, listed.address)
+        self.observed.forget(pair)
+        begin = self.fabric.clock() + _BEFORE_TALK_S
+        self.fabric.add(traffic.beacon(SEED + number, begin, begin + TALK_S, host, listed))
+        self._sleep_until(time.monotonic() + _BEFORE_TALK_S, until)
+        self.teller.tell(
+            Line(host.name, f"({host.address}, on {host.switch}) begins to fetch from {listed.address}", "red")
+        )
+        stopped = self._follow(watched, begin + TALK_S, until)
+        if stopped:
+            self.teller.tell(Line(host.name, f"stops; it sent and received {len(watched.sent)} frames", "red"))
+        while stopped and pair not in self.observed.ended and time.monotonic() < until:
+            self._stop.wait(_POLL_S)
+        return self._judge(host, pair, watched, stopped)
+
+    def _follow(self, watched: Watched, talk_ends: float, until: float) -> bool:
+        """Tell of the frames as they come in; true once the host has stopped."""
+        before, told_at, told = self._frames(), time.monotonic(), 0
+        last, last_at = -1, time.monotonic()
+        while time.monotonic() < until:
+            self._stop.wait(_POLL_S)
+            now, frames = time.monotonic(), self._frames() - before
+            if frames and (not told or (frames > told and now - told_at >= _FRAMES_LINE_S)):
+                told, told_at = frames, now
+                self.teller.tell(Line("wireshark", f"could read {frames} mirrored frames of the pair by now"))
+            if len(watched.sent) != last:
+                last, last_at = len(watched.sent), now
+            if self.fabric.clock() >= talk_ends and now - last_at > 1.0:
+                return True
+        return False
+
+    def _judge(self, host: Host, pair: frozenset[str], watched: Watched, stopped: bool) -> list[str]:
+        capture_id = self.observed.capture_id.get(pair)
+        paths = self._daemon.pcap_paths(capture_id) if self._daemon and capture_id else []
+        captured = [frame for path in paths for frame in frames_of(path)]
+        wrong = verdict.missing(
+            verdict.Evidence(
+                switch=host.switch,
+                detected=pair in self.observed.detected,
+                mirrored_at=self.observed.active_at.get(pair),
+                stopped=stopped,
+                ended=pair in self.observed.ended,
+                sent=watched.sent,
+                captured=captured,
+                rules_seen={switch: frozenset(rules) for switch, rules in self.observed.rules_seen.items()},
+                rules_left={shim.node.name: shim.rules() for shim in self.shims},
+            )
+        )
+        if not wrong:
+            said = f"{len(captured)} frames in {paths[0]}, exactly what the two said from the first mirrored one on"
+            self.teller.tell(Line("verdict", f"no rule is left on {', '.join(self._switches())}", "green"))
+            self.teller.tell(Line("verdict", said, "green"))
+        for text in wrong:
+            self.teller.tell(Line("verdict", text, "bold red"))
+        return wrong
+
+    def _switches(self) -> list[str]:
+        return [shim.node.name for shim in self.shims]
+
+    def _frames(self) -> int:
+        receiver = self._daemon.receiver if self._daemon else None
+        return receiver.counters.frames if receiver else 0
+
+    def _event(self, event: Mapping[str, Any]) -> None:
+        self.observed.take(event)
+        line = line_of(event, self._names)
+        if line is not None:
+            self.teller.tell(line)
+
+    def _watch_rules(self) -> None:
+        while not self._stop.wait(_POLL_S):
+            for shim in self.shims:
+                self.observed.rules_seen[shim.node.name].update(shim.rules() or ())
+
+    def _sleep_until(self, at: float, latest: float) -> None:
+        self._stop.wait(max(0.0, min(at, latest) - time.monotonic()))
+
+
+def run_demo(exit_after_s: float | None = None, teller: Teller | None = None) -> int:
+    """Play until Ctrl-C, or for so many seconds; 0 when every episode happened as it should, else 1."""
+    teller = teller or Teller()
+    if threading.current_thread() is threading.main_thread():
+        # So that the shims are stopped in order then too.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    until = time.monotonic() + exit_after_s if exit_after_s is not None else float("inf")
+    directory = Path(tempfile.mkdtemp(prefix="sentinel-demo-"))
+    wrong: list[str] = []
+    episodes = 0
+    try:
+        with ExitStack() as running:
+            demo = Demo(directory, teller)
+            demo.start(running)
+            while episodes == 0 or time.monotonic() + _LONGEST_EPISODE_S < until:
+                wrong += demo.episode(episodes, min(until, time.monotonic() + _LONGEST_EPISODE_S))
+                episodes += 1
+                time.sleep(min(_LOOP_PAUSE_S, max(0.0, until - time.monotonic())))
+            time.sleep(max(0.0, until - time.monotonic()))
+    except KeyboardInterrupt:
+        teller.plain()
+    except (OSError, RuntimeError) as error:
+        wrong.append(str(error))
+    teller.plain()
+    teller.plain(f"files, settings and logs: {directory}")
+    if wrong or not episodes:
+        teller.plain("the loop did NOT happen as it should: " + "; ".join(wrong or ["no episode was finished"]))
+        return 1
+    teller.plain("the whole loop happened: sampled, detected, mirrored, captured, quiet, gone.")
+    return 0
+
+
+def frames_of(path: Path) -> list[bytes]:
+    """The frames of a pcapng file, read by somebody else's reader."""
+    with path.open("rb") as file:
+        return [bytes(data) for _, data in dpkt.pcapng.Reader(file)]

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recordings: the packets of pcap and pcapng files, and the sFlow datagrams in them.
 
-Sources: IETF draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng; link types of the tcpdump.org registry. The readers are
-our own because a recording is hostile input: dpkt's reserve whatever length a file claims. Here a length is believed
-only below its bound, and what isn't needed is passed over in small pieces.
+Sources: IETF draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng; link types of the tcpdump.org registry. The readers
+are our own because a recording is hostile input: dpkt's reserve whatever length a file claims. Here a length is
+believed only below its bound, and what isn't needed is passed over in small pieces.
 """
 
 import os
@@ -34,7 +34,7 @@ SFLOW_PORT = 6343
 
 @dataclass(frozen=True, slots=True)
 class RecordedPacket:
-    """One packet of a recording. ``frame`` counts from 1; ``at`` is UTC seconds; ``data`` may be cut by the recorder."""
+    """One packet of a recording. ``frame`` counts from 1; ``at`` is UTC seconds; ``data`` may be cut short."""
 
     frame: int
     at: float
@@ -54,7 +54,7 @@ class RecordedDatagram:
     payload: bytes
 
 
-# --- files -------------------------------------------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------------------
 
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
 # Byte order, units of the timestamp's second half, octets of a packet's header (24: Kuznetzov's patched format).
@@ -303,7 +303,7 @@ class _Section:
         return self._interfaces[number]
 
 
-# --- datagrams ---------------------------------------------------------------------------------------------------------
+# --- datagrams -----------------------------------------------------------------------------------
 
 _NULL, _ETHERNET, _LOOP, _SLL, _SLL2 = 0, 1, 108, 113, 276
 # LINKTYPE_RAW, the DLT_RAW values that some systems wrote instead, LINKTYPE_IPV4 and LINKTYPE_IPV6.

@@ -7,7 +7,7 @@ their length, so one that cannot be decoded costs only itself: a bad sample beco
 ``UnknownSample``, a bad record body an ``error`` among its fields. Only what isn't an sFlow v5 datagram at all raises.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
 
 from sentinel.errors import DecodeError
@@ -46,11 +46,15 @@ class BadSample:
 
 @dataclass(frozen=True, slots=True)
 class UnknownSample:
-    """A sample of a format that isn't sFlow's own, passed over; ``length`` is that of its body in octets."""
+    """A sample of a format that isn't sFlow's own, passed over; ``length`` is that of its body in octets.
+
+    ``offset`` counts from the datagram's start; it is no part of what makes two of them equal.
+    """
 
     index: int
     tag: str
     length: int
+    offset: int = field(default=0, compare=False)
 
 
 Sample = FlowSample | CountersSample | BadSample | UnknownSample
@@ -133,7 +137,7 @@ def _sample(index: int, tag: int, size: int, body: Cursor, *, bodies: bool) -> S
             return _counters_sample(index, tag, body, bodies=bodies)
     except DecodeError as error:
         return BadSample(index, records.tag_text(tag), error.offset, error.reason)
-    return UnknownSample(index, records.tag_text(tag), size)
+    return UnknownSample(index, records.tag_text(tag), size, body.at - _HEAD.size)
 
 
 def _flow_sample(index: int, tag: int, body: Cursor, *, bodies: bool) -> FlowSample:

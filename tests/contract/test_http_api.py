@@ -180,10 +180,9 @@ BAD: list[tuple[int, str, str, str, dict[str, object] | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("status", "method", "path", "url", "body"), BAD, ids=lambda each: str(each)[:40])
-def test_bad_answers_fit_theirs(
-    client: FlaskClient, status: int, method: str, path: str, url: str, body: dict[str, object] | None
-) -> None:
+@pytest.mark.parametrize("case", BAD, ids=lambda case: f"{case[0]} {case[1]} {case[3]}"[:60])
+def test_bad_answers_fit_theirs(client: FlaskClient, case: tuple[int, str, str, str, dict[str, object] | None]) -> None:
+    status, method, path, url, body = case
     answer = client.open(url, method=method.upper(), json=body)
     assert answer.status_code == status
     check(answer, path, method)

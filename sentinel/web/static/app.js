@@ -147,9 +147,7 @@ function showHealth(health, feeds, agents) {
   const problems = Array.isArray(health.problems) ? health.problems.slice(0, 20) : [];
   byId("problems").hidden = problems.length === 0;
   byId("problems").replaceChildren(...problems.map((each) => element("li", {}, data(safe(each)))));
-  const live = tables.captures.rows.size;
   document.title = health.status === "ok" ? "Sentinel" : `${safe(health.status)} – Sentinel`;
-  return live;
 }
 
 function facts(pairs) {
@@ -184,15 +182,11 @@ async function listen() {
   for (;;) {
     try {
       if (state.asked) throw new ApiError(401, "token", "");
-      // The first question is answered at once; only then is there something to wait after.
-      const wait = state.after ? `&timeout=${POLL_S}` : "";
-      const answer = await get(`${at("events")}?after=${state.after}${wait}`);
+      const answer = await get(`${at("events")}?after=${state.after}&timeout=${POLL_S}`);
       if (answer.gap) showEvents([{ event_type: "gap", message: "some events in between were not kept" }]);
       showEvents(answer.events);
-      const idle = answer.next === state.after && !state.after;
       state.after = answer.next;
       if (answer.events.length) await refresh();
-      if (idle) await sleep(TICK_MS);
     } catch {
       await sleep(RETRY_MS);
     }

@@ -47,18 +47,24 @@ function observers(item, names) {
     total > shown.length ? element("div", { class: "dim" }, `and ${total - shown.length} not shown`) : null].filter(Boolean))];
 }
 
+// In the order of the pair above: the local side's port first.
+function ports(item) {
+  const [local, listed] = item.src_ip === item.local_ip ? [item.src_port, item.dst_port] : [item.dst_port, item.src_port];
+  return protocol(item.protocol) + (local === null || listed === null ? "" : ` ${local} – ${listed}`);
+}
+
 export function detectionTable(actions, names) {
   return {
     caption: "Detections, latest seen first",
     key: (item) => item.id,
     empty: "No host here has been seen talking with a listed address. If you expected one: is an agent heard (below), is it sampling, " +
-      "and does “sentinel lookup ADDRESS” find the address? “sentinel selftest” sends one through.",
+      "and does “sentinel lookup ADDRESS” say that the address is listed?",
     columns: [
       { label: "Who", head: true, cell: (item) => lines(
         element("span", { class: "pair" }, data(safe(item.local_ip), "mono"),
           element("span", { class: "arrow", title: item.direction, "aria-label": `${item.direction} with` }, ` ${ARROWS[item.direction] ?? "?"} `),
           data(safe(item.listed_ip), "mono listed")),
-        element("span", { class: "dim" }, item.direction, " ", protocol(item.protocol, item.dst_ip === item.listed_ip ? item.dst_port : item.src_port))) },
+        element("span", { class: "dim" }, item.direction, " ", ports(item))) },
       { label: "Evidence", cell: (item) => lines(element("span", { class: `badge evidence-${item.evidence}` }, item.evidence),
         item.state === "open" ? null : badge(item.state)) },
       { label: "Listed by", cell: (item) => indicators(item.indicators) },

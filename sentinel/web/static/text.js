@@ -60,8 +60,6 @@ export function eventTime(text) {
 
 const PROTOCOLS = { 1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmp6", 132: "sctp" };
 
-export function protocol(value, port) {
-  if (value === null || value === undefined) return "";
-  const name = PROTOCOLS[value] ?? `ip ${value}`;
-  return port === null || port === undefined ? name : `${name}/${port}`;
+export function protocol(value) {
+  return value === null || value === undefined ? "" : PROTOCOLS[value] ?? `ip ${value}`;
 }

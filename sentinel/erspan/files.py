@@ -107,7 +107,10 @@ class CaptureFiles:
         return self._bytes
 
     def write(self, capture_id: str, switch: str, mirrored: Mirrored, at_ns: int, dropped: int = 0) -> bool:
-        """Append a frame; false where there was no room or the capture has ended. ``dropped`` were lost on their way before it."""
+        """Append a frame; false where there was no room or the capture has ended.
+
+        ``dropped`` frames were lost on their way before this one.
+        """
         with self._lock:
             if capture_id in self._ended:
                 self.counters.refused_ended += 1

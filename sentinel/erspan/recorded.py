@@ -34,9 +34,13 @@ class DecapResult:
 def decap(paths: Iterable[Path], out: Path, application: str = "sentinel decap") -> DecapResult:
     """Write the mirrored frames of ``paths`` to ``out`` (mode 0600) in the order they were recorded.
 
-    A fragmented packet's frame comes where its last piece was. ``OSError`` where ``out`` can't be written.
+    A fragmented packet's frame comes where its last piece was. Raises ``OSError`` where ``out`` can't be written, and
+    ``RecordingError`` where it is one of the recordings.
     """
     result = DecapResult()
+    paths = list(paths)
+    if out.exists() and any(path.exists() and out.samefile(path) for path in paths):
+        raise RecordingError(f"{out} is one of the recordings, which would be overwritten")
     with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         writer = _Writer(file, application)
         for path in paths:

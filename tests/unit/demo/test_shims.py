@@ -36,7 +36,7 @@ def test_a_shim_that_does_not_start_says_why(tmp_path: Path) -> None:
     shim = Shim(SWITCHES[0], tmp_path, "not-an-address", 4754, 12)
     shim.start()
     try:
-        with pytest.raises(RuntimeError, match="(?s)leaf1 did not start.*erspan_destinations"):
+        with pytest.raises(RuntimeError, match=r"(?s)leaf1 did not start.*erspan_destinations"):
             shim.wait()
     finally:
         shim.stop()

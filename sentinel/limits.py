@@ -24,6 +24,26 @@ MAX_EXTENSION_HEADERS = 14
 MAX_TUNNEL_DEPTH = 8
 # Headers of one packet: link, network and tunnel header of each layer.
 MAX_HEADER_STEPS = 4 * (MAX_TUNNEL_DEPTH + 1)
+# Streams (agent, sub-agent) whose health is kept, under 2 KiB each without their data sources: ten times a large fabric.
+MAX_AGENT_STREAMS = 10_000
+# Ports of a large chassis with breakouts, in and out and discards; some 300 octets each.
+MAX_DATA_SOURCES_PER_STREAM = 2_048
+# Seconds of silence after which a stream's place may be given to a new one.
+AGENT_FORGOTTEN_S = 3_600.0
+# Numbers that datagrams may come out of order by: ECMP towards the collector swaps neighbours, not dozens.
+SEQUENCE_WINDOW = 64
+# Milliseconds by which the uptime of a datagram that was overtaken may lie back.
+UPTIME_SLACK_MS = 5_000
+# Uptime wraps after 49.7 days; within an hour of that, going back is not a restart.
+UPTIME_WRAP_MS = 3_600_000
+# Sampling rates shown per stream: one per port speed, doubled while a busy agent backs off.
+MAX_SAMPLING_RATES_KEPT = 16
+# Unknown formats named per stream; the rest are counted together.
+MAX_UNKNOWN_TAGS_KEPT = 32
+# (agent, sender) pairs remembered as heard, some 200 octets each; more than configured agents.
+MAX_ADMITTED_KEPT = 10_000
+# Refused pairs shown to the operator.
+MAX_REFUSALS_SHOWN = 32
 
 # --- recordings ----------------------------------------------------------------------------------
 # Octets of one recorded packet: tcpdump's and Wireshark's own bound (MAXIMUM_SNAPLEN), four of the longest IP packets.
@@ -52,7 +72,7 @@ MAX_OBSERVERS_SHOWN = 64
 # Seconds one long poll may last: under the 60 s after which common proxies cut an idle connection.
 MAX_LONG_POLL_S = 50.0
 # Seconds after which a waiting long poll looks up: whether its client is gone, whether the server stops.
-LONG_POLL_SLICE_S = 1.0
+LONG_POLL_SLICE_S = 0.5
 # Long polls waiting at once, each of which holds a thread; a console holds one per tab.
 MAX_LONG_POLLS = 16
 # Threads that are left for everything else when all long polls wait.
@@ -140,6 +160,10 @@ MAX_FEED_UNREADABLE_SHARE = 0.05
 MIN_FEED_SHARE_OF_LAST = 0.5
 MAX_FEED_GROWTH = 10
 FEED_GROWTH_CHECKED_FROM = 1000
+# A JSON document costs up to 20 octets of memory per character ("[{},{},…"): 160 MB. Lists of a line per object are not meant.
+MAX_FEED_JSON_CHARS = 8 * MIB
+# A STIX pattern of a hundred addresses.
+MAX_FEED_PATTERN_CHARS = 8 * KIB
 # A TOML file of twenty keys.
 MAX_FEED_DESCRIPTOR_BYTES = 64 * KIB
 # Seconds. 32 MiB at 4 Mbit/s take 64; a server that trickles is cut off.

@@ -201,7 +201,7 @@ def test_injected_script_would_be_stopped_by_the_policy(page: Page) -> None:
             try:
                 page.evaluate(attempt)
             except RuntimeError as error:
-                assert "Trusted" in str(error)  # noqa: PT017 - whether the browser throws depends on its version
+                assert "Trusted" in str(error)
         time.sleep(0.2)
         assert page.evaluate("window.pwned === undefined")
 

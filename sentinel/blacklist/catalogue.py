@@ -40,6 +40,7 @@ class Feed:
     name: str
     format: str
     group: str
+    column: str = ""
     url: str = ""
     path: Path | None = None
     title: str = ""
@@ -179,6 +180,8 @@ def _missing(name: str, table: Mapping[str, Any]) -> list[str]:
     findings += [f"{key}: missing" for key in ("title", "format", "licence") if key not in table]
     if ("url" in table) == ("file" in table):
         findings.append("url, file: expected exactly one of them")
+    if "column" in table and table.get("format") != "csv":
+        findings.append('column: only with format = "csv"')
     if "revision_url" in table and "url" not in table:
         findings.append("revision_url: only with url")
     if "token_file" in table and not str(table.get("url", "")).startswith("https://"):
@@ -263,6 +266,7 @@ KEYS: Mapping[str, tuple[str, Callable[[object], object]]] = MappingProxyType(
         "file": ("path", _path),
         "format": ("format", _format),
         "group": ("group", _group),
+        "column": ("column", _group),
         "licence": ("licence", _text),
         "attribution": ("attribution", _text),
         "min_interval": ("min_interval_s", _duration),

@@ -19,12 +19,11 @@ from typing import Literal
 from sentinel.blacklist.cache import FeedCache, FeedState, digest
 from sentinel.blacklist.catalogue import Feed, with_distinct_names
 from sentinel.blacklist.fetch import Fetched, Fetcher, HttpFetcher, RetryLaterError, Validators
-from sentinel.blacklist.formats import plain
 from sentinel.blacklist.formats.parsed import Entry, FormatError, Parsed
 from sentinel.blacklist.formats.prefixes import canonical_prefix
-from sentinel.blacklist.formats.registry import FORMATS
+from sentinel.blacklist.formats.registry import parse
 from sentinel.blacklist.networks import Networks
-from sentinel.blacklist.rules import LocalListed, Sifted, check_download, check_text, sift
+from sentinel.blacklist.rules import LocalListed, Sifted, check_download, check_text, sift, without_expired
 from sentinel.blacklist.schedule import next_due_at
 from sentinel.blacklist.status import FeedStatus, Held, status_of
 from sentinel.blacklist.text import decode
@@ -75,7 +74,8 @@ class Loader:
     """All feeds of one daemon. Every method may be called from any thread.
 
     ``state_dir`` is ``None`` for a run that leaves nothing behind. ``allow`` are CIDRs of the configuration,
-    ``allow_files`` plain lists; ``now`` gives UTC seconds since 1970. ConfigError: an allow list that cannot be read.
+    ``allow_files`` plain lists or MISP warning lists; ``now`` gives UTC seconds since 1970. ConfigError: an allow list
+    that cannot be read.
     """
 
     def __init__(
@@ -131,10 +131,10 @@ class Loader:
         return outcome
 
     def refresh_due(self) -> list[Outcome]:
-        """Refresh every feed that is due; those that were not are left out."""
-        outcomes = []
+        """Take expired indicators out and refresh every feed that is due; feeds with neither are left out."""
         with self._refreshing:
-            waiting_since: float | None = None
+            outcomes = [self._expire(held) for held in self._held.values() if _has_expired(held, self._now())]
+            waiting_since = time.monotonic() if outcomes else None
             for held in self._held.values():
                 outcome = self._refresh_one(held, force=False)
                 if outcome.kind == "not-due":
@@ -212,6 +212,16 @@ class Loader:
             held.feed.name, "replaced", "cached", difference=difference, local_listed=judged.sifted.local_listed
         )
 
+    def _expire(self, held: Held) -> Outcome:
+        if held.sifted is None:
+            return Outcome(held.feed.name, "unchanged")
+        left = without_expired(held.sifted, self._now())
+        difference = _difference(held, left)
+        with self._lock:
+            held.sifted = left
+            self._counts["lines_rejected", held.feed.name, "expired"] += len(difference.removed)
+        return Outcome(held.feed.name, "replaced", "expired", difference=difference)
+
     def _damaged(self, held: Held, detail: str) -> Outcome:
         with self._lock:
             held.error, held.error_reason = detail, "damaged-copy"
@@ -242,7 +252,7 @@ class Loader:
         text = decode(fetched.body)
         check_text(feed.name, text)
         try:
-            parsed = FORMATS[feed.format](text, feed.group)
+            parsed = parse(feed.format, text, feed.group, feed.column)
         except FormatError as error:
             raise FeedError(feed.name, error.reason, error.detail) from error
         sifted = sift(feed.name, parsed.entries, self._local, reserved_is_legal=feed.reserved_is_legal, now=self._now())
@@ -364,7 +374,8 @@ class Loader:
         for path in self._allow_files:
             try:
                 with path.open("rb") as file:
-                    parsed = plain.parse(decode(file.read(MAX_FEED_BYTES)), "")
+                    text = decode(file.read(MAX_FEED_BYTES))
+                parsed = parse("misp-warninglist" if text.lstrip().startswith("{") else "plain", text, "")
             except (OSError, FormatError) as error:
                 findings.append(f"{path}: {error}")
                 continue
@@ -373,6 +384,10 @@ class Loader:
         if findings:
             raise ConfigError("allow lists", findings)
         return tuple(allowed)
+
+
+def _has_expired(held: Held, now: float) -> bool:
+    return held.sifted is not None and held.sifted.expires_at is not None and held.sifted.expires_at <= now
 
 
 def _is_due(held: Held, now: float) -> bool:

@@ -8,7 +8,7 @@ whole download, and the last good copy stays. Lines dropped by line rules say no
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 from sentinel.blacklist.formats.parsed import Entry, Parsed
@@ -69,7 +69,10 @@ class LocalListed:
 
 @dataclass(frozen=True, slots=True)
 class Sifted:
-    """What the line rules leave of a feed. ``rejected`` counts by reason; the ``…_kept`` lists hold the first ones."""
+    """What the line rules leave of a feed. ``rejected`` counts by reason; the ``…_kept`` lists hold the first ones.
+
+    ``expires_at`` is when the first of the entries runs out, UTC seconds since 1970.
+    """
 
     entries: tuple[Entry, ...]
     entries_v6: int
@@ -77,6 +80,7 @@ class Sifted:
     rejected: dict[LineReason, int]
     rejected_kept: tuple[Rejected, ...]
     local_listed: tuple[LocalListed, ...]
+    expires_at: float | None = None
 
 
 def sift(feed: str, entries: Iterable[Entry], local: Networks, *, reserved_is_legal: bool, now: float) -> Sifted:
@@ -110,7 +114,23 @@ def sift(feed: str, entries: Iterable[Entry], local: Networks, *, reserved_is_le
             address = local.first_touched(family, first, last)
             local_listed.append(LocalListed(feed, entry.group, entry.prefix, entry.line, address))
     entries_v6 = sum(":" in prefix for prefix, _ in kept)
-    return Sifted(tuple(kept.values()), entries_v6, duplicates, rejected, tuple(rejected_kept), tuple(local_listed))
+    usable = tuple(kept.values())
+    return Sifted(
+        usable, entries_v6, duplicates, rejected, tuple(rejected_kept), tuple(local_listed), _first_expiry(usable)
+    )
+
+
+def without_expired(sifted: Sifted, now: float) -> Sifted:
+    """What is left of a list in force when time has passed; ``now`` is UTC seconds since 1970."""
+    left = tuple(entry for entry in sifted.entries if entry.valid_until is None or entry.valid_until > now)
+    gone = len(sifted.entries) - len(left)
+    return replace(
+        sifted,
+        entries=left,
+        entries_v6=sum(":" in entry.prefix for entry in left),
+        rejected={**sifted.rejected, "expired": sifted.rejected["expired"] + gone},
+        expires_at=_first_expiry(left),
+    )
 
 
 def check_text(feed: str, text: str) -> None:
@@ -176,6 +196,10 @@ class _LineRules:
 
 def _covers_a_block(family: int, first: int, last: int) -> bool:
     return any(family == f and first <= low and high <= last for f, low, high in _INTERNAL_BOUNDS)
+
+
+def _first_expiry(entries: Iterable[Entry]) -> float | None:
+    return min((entry.valid_until for entry in entries if entry.valid_until is not None), default=None)
 
 
 def _longer_valid(one: Entry, other: Entry) -> Entry:

@@ -1,0 +1,41 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the scan counted since start."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from sentinel.errors import DecodeError
+
+
+@dataclass(slots=True)
+class ScanCounters:
+    """Plain counts. ``bad_datagrams`` and ``refused`` are by reason, from fixed sets: none comes from the wire.
+
+    ``datagrams`` counts all that arrived; ``pairs`` the address pairs looked up, ``hits`` those with a listed side.
+    ``mirror_samples`` had mirror traffic in them, into which nobody looks.
+    """
+
+    datagrams: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    bad_datagrams: Counter[str] = field(default_factory=Counter)
+    samples: int = 0
+    flow_samples: int = 0
+    discards: int = 0
+    counters_samples: int = 0
+    unknown_samples: int = 0
+    bad_samples: int = 0
+    mirror_samples: int = 0
+    without_addresses: int = 0
+    pairs: int = 0
+    hits: int = 0
+    matches: int = 0
+
+
+# How the reasons of ``sflow.datagram.decode`` begin, which go on with values off the wire.
+_BAD = (("datagram of", "too_long"), ("version", "version"), ("agent", "agent_address"), ("address", "agent_address"))
+
+
+def reason_of(error: DecodeError) -> str:
+    """A label for a datagram that is none."""
+    return next((label for beginning, label in _BAD if error.reason.startswith(beginning)), "truncated")

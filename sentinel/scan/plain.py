@@ -1,0 +1,166 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The hot path in plain Python: datagrams in, matches out. No I/O, no clock, one call per received batch."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sentinel.blacklist.trie import Blacklist
+from sentinel.errors import DecodeError
+from sentinel.model import CountersSample, FlowSample, Indicator, Match
+from sentinel.scan.counters import ScanCounters, reason_of
+from sentinel.scan.pairs import Pair, pairs_of
+from sentinel.sflow.agents import Admission, AgentTable
+from sentinel.sflow.cursor import Cursor
+from sentinel.sflow.datagram import BadSample, Datagram, decode
+
+# One received datagram: UDP payload, source address as text, UTC seconds of arrival.
+Received = tuple[bytes, str, float]
+
+_VERSION = 5
+# Version, address type, an IPv4 address.
+_LEAST_HEADER = 12
+# What an interface's value is, by its format: an ifIndex, a reason of discarding (or a number of ports).
+_IFINDEX, _DISCARDED = 0, 1
+
+
+@dataclass(slots=True)
+class ScanResult:
+    """What one batch held: matches in order of arrival, and counter samples with their agents."""
+
+    matches: list[Match] = field(default_factory=list)
+    counters_samples: list[tuple[str, CountersSample]] = field(default_factory=list)
+
+
+class PlainScan:
+    """``admission`` decides who is heard (``None``: everybody), ``agents`` keeps their health, if given.
+
+    Packets to ``erspan_destinations`` are mirrors on their way to the analyst. One batch at a time.
+    """
+
+    def __init__(
+        self,
+        admission: Admission | None = None,
+        agents: AgentTable | None = None,
+        erspan_destinations: Iterable[str] = (),
+    ) -> None:
+        self.counters = ScanCounters()
+        self._admission = admission
+        self._agents = agents
+        self._erspan_destinations = frozenset(erspan_destinations)
+
+    def scan(self, batch: Sequence[Received], blacklist: Blacklist) -> ScanResult:
+        """Decode every datagram of the batch and match every address pair against one state of the lists."""
+        result = ScanResult()
+        for payload, sender, received_at in batch:
+            self.counters.datagrams += 1
+            datagram = self._heard(payload, sender, received_at)
+            if datagram is not None:
+                self._datagram(datagram, sender, received_at, blacklist, result)
+        return result
+
+    def _heard(self, payload: bytes, sender: str, received_at: float) -> Datagram | None:
+        """The datagram, unless it is none or is not to be heard; strangers are refused before they cost a decoding."""
+        try:
+            if not self._admitted(_agent_of(payload), sender):
+                return None
+            datagram = decode(payload)
+        except DecodeError as error:
+            self.counters.bad_datagrams[reason_of(error)] += 1
+            return None
+        if self._agents is not None:
+            self._agents.note(datagram, sender, received_at)
+        return datagram
+
+    def _admitted(self, agent: str, sender: str) -> bool:
+        refused = None if self._admission is None else self._admission.check(agent, sender)
+        if refused is not None:
+            self.counters.refused[refused] += 1
+        return refused is None
+
+    def _datagram(
+        self, datagram: Datagram, sender: str, received_at: float, blacklist: Blacklist, result: ScanResult
+    ) -> None:
+        counters = self.counters
+        counters.samples += len(datagram.samples)
+        for sample in datagram.samples:
+            if isinstance(sample, FlowSample):
+                if sample.kind == "discard":
+                    counters.discards += 1
+                else:
+                    counters.flow_samples += 1
+                result.matches += self._matches(sample, datagram.agent, sender, received_at, blacklist)
+            elif isinstance(sample, CountersSample):
+                counters.counters_samples += 1
+                result.counters_samples.append((datagram.agent, sample))
+            elif isinstance(sample, BadSample):
+                counters.bad_samples += 1
+            else:
+                counters.unknown_samples += 1
+
+    def _matches(
+        self, sample: FlowSample, agent: str, sender: str, received_at: float, blacklist: Blacklist
+    ) -> list[Match]:
+        pairs, mirror = pairs_of(sample, self._erspan_destinations)
+        if mirror:
+            self.counters.mirror_samples += 1
+        elif not pairs:
+            self.counters.without_addresses += 1
+        self.counters.pairs += len(pairs)
+        matches: list[Match] = []
+        for pair in pairs:
+            source, destination = blacklist.lookup(pair.src_ip), blacklist.lookup(pair.dst_ip)
+            if source or destination:
+                self.counters.hits += 1
+            if source:
+                matches.append(_match(sample, pair, agent, sender, received_at, "source", source))
+            if destination:
+                matches.append(_match(sample, pair, agent, sender, received_at, "destination", destination))
+        self.counters.matches += len(matches)
+        return matches
+
+
+def _agent_of(payload: bytes) -> str:
+    """The agent that the header names; ``DecodeError`` as ``decode`` raises it where there is none."""
+    cursor = Cursor(payload)
+    if cursor.left >= _LEAST_HEADER and cursor.u32() == _VERSION:
+        agent = cursor.address()
+        if agent is not None:
+            return agent
+    return decode(payload).agent
+
+
+def _match(
+    sample: FlowSample,
+    pair: Pair,
+    agent: str,
+    sender: str,
+    received_at: float,
+    listed: Literal["source", "destination"],
+    indicators: tuple[Indicator, ...],
+) -> Match:
+    return Match(
+        agent=agent,
+        sender=sender,
+        source_class=sample.source_class,
+        source_index=sample.source_index,
+        # What is no ifIndex (a reason, a number of ports) must not pass for one; 0 is sFlow's unknown interface.
+        input=sample.input if sample.input_format == _IFINDEX else 0,
+        output=sample.output if sample.output_format == _IFINDEX else 0,
+        sampling_rate=sample.sampling_rate,
+        frame_length=sample.frame_length,
+        src_ip=pair.src_ip,
+        dst_ip=pair.dst_ip,
+        protocol=pair.protocol,
+        src_port=pair.src_port,
+        dst_port=pair.dst_port,
+        tcp_flags=pair.tcp_flags,
+        icmp_type=pair.icmp_type,
+        layer=pair.layer,
+        vni=pair.vni,
+        listed=listed,
+        indicators=indicators,
+        seen_at=received_at,
+        discarded=sample.kind == "discard" or sample.output_format == _DISCARDED,
+    )

@@ -30,6 +30,10 @@ MAX_AGENT_STREAMS = 10_000
 MAX_DATA_SOURCES_PER_STREAM = 2_048
 # Seconds of silence after which a stream's place may be given to a new one.
 AGENT_FORGOTTEN_S = 3_600.0
+# Data sources of all streams together: 60 MB.
+MAX_DATA_SOURCES = 200_000
+# A jump of the numbers by more is a stream that began anew, not loss: a minute at 16,000 datagrams/s.
+MAX_SFLOW_SEQUENCE_GAP = 1_000_000
 # Numbers that datagrams may come out of order by: ECMP towards the collector swaps neighbours, not dozens.
 SEQUENCE_WINDOW = 64
 # Milliseconds by which the uptime of a datagram that was overtaken may lie back.
@@ -44,6 +48,12 @@ MAX_UNKNOWN_TAGS_KEPT = 32
 MAX_ADMITTED_KEPT = 10_000
 # Refused pairs shown to the operator.
 MAX_REFUSALS_SHOWN = 32
+# Datagrams read at a time: at 1,400 octets 360 KB, well under a millisecond of decoding in the compiled scan.
+LISTENER_BATCH_DATAGRAMS = 256
+# Seconds: a rest after a receive error, between two log lines of one kind, and what a batch under way may take at the end.
+LISTENER_ERROR_PAUSE_S = 0.1
+LISTENER_LOG_INTERVAL_S = 10.0
+LISTENER_STOP_S = 10.0
 
 # --- recordings ----------------------------------------------------------------------------------
 # Octets of one recorded packet: tcpdump's and Wireshark's own bound (MAXIMUM_SNAPLEN), four of the longest IP packets.

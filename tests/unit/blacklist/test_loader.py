@@ -382,6 +382,41 @@ def test_matching_and_status_go_on_during_a_slow_download(bench: Bench) -> None:
     assert status(loader).last_error_reason == "timeout"
 
 
+def test_expired_indicators_drop_out_by_themselves(bench: Bench) -> None:
+    def indicator(address: str, until: str) -> str:
+        pattern = f"[ipv4-addr:value = '{address}']"
+        return f'{{"type": "indicator", "pattern_type": "stix", "pattern": "{pattern}"{until}}}'
+
+    until = ', "valid_until": "1970-01-12T13:47:00Z"'
+    text = f'{{"objects": [{indicator("1.1.1.1", "")}, {indicator("1.1.1.2", until)}]}}'
+    bench.server.serve("/l", srv.body(text.encode()))
+    loader = bench.loader(bench.feed(format="stix"))
+    assert len(loader.refresh("listed").difference.added) == 2
+    bench.time += 19
+    assert loader.refresh_due() == []
+    bench.time += 1
+    (outcome,) = loader.refresh_due()
+    assert (outcome.kind, outcome.reason) == ("replaced", "expired")
+    assert outcome.difference.removed == (Indicator("1.1.1.2/32", "listed", "g"),)
+    assert not loader.current.blacklist.lookup("1.1.1.2")
+    assert loader.current.blacklist.lookup("1.1.1.1")
+    assert status(loader).rejected == {"expired": 1}
+    assert loader.refresh_due() == []
+    again = bench.loader(bench.feed(format="stix"))
+    again.load_cached()
+    assert len(again.current.blacklist) == 1
+
+
+def test_a_warning_list_is_an_allow_list(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "resolvers.json"
+    path.write_text('{"name": "public resolvers", "type": "cidr", "list": ["1.1.1.0/31", "dns.example"]}')
+    bench.server.serve("/l", srv.body(GOOD))
+    loader = bench.loader(allow_files=[path])
+    loader.refresh("listed")
+    assert not loader.current.blacklist.lookup("1.1.1.1")
+    assert loader.current.blacklist.lookup("1.1.1.2")
+
+
 def test_an_unknown_feed() -> None:
     with pytest.raises(KeyError):
         Loader([], None).refresh("nobody")

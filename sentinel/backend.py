@@ -249,7 +249,7 @@ class DaemonBackend:
             f"feed {s.name}: {s.last_error}" for s in daemon.loader.status() if s.state != "ok" and s.last_error
         ]
         problems += [f"switch {row['name']}: {row['detail']}" for row in self.switches() if row["detail"]]
-        drops = daemon.listener.counters.kernel_drops
+        drops = daemon.listener.counters().kernel_drops
         if drops:
             problems.append(
                 f"the kernel dropped {drops} sFlow datagrams: raise sflow.receive_buffer and net.core.rmem_max"
@@ -276,8 +276,7 @@ class DaemonBackend:
             "gauge",
             "Build",
         )
-        yield from counters("sflow", daemon.listener.counters)
-        yield from counters("sflow", daemon.admission.counters)
+        yield from counters("sflow", daemon.listener.counters())
         yield from counters("scan", daemon.scan.counters)
         yield from counters("detect", daemon.detector.counters)
         yield from counters("web", daemon.web_counters)

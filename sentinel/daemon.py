@@ -36,7 +36,8 @@ from sentinel.model import Capture, CaptureState, Switch
 from sentinel.report import eve
 from sentinel.report.eventlog import EventLog, EventRing
 from sentinel.scan.plain import PlainScan
-from sentinel.sflow.agents import Admission, AdmissionRule, AgentTable
+from sentinel.sflow.admission import Admission, AdmissionRule
+from sentinel.sflow.agents import AgentTable
 from sentinel.sflow.listener import Listener
 from sentinel.web.app import create_app
 from sentinel.web.counters import WebCounters
@@ -113,9 +114,9 @@ def url_of_agent(settings: Settings) -> Callable[[str], str | None]:
 
 def admission_of(settings: Settings) -> Admission:
     """Who is heard: each switch from its own addresses, other agents from their very address, relays for anybody."""
-    rules = [AdmissionRule(switch.agents, switch.agents) for switch in settings.switch]
+    rules = [AdmissionRule(switch.agents, switch.name) for switch in settings.switch]
     prefixes = (*settings.switches.agents, *settings.sflow.agents)
-    return Admission([*rules, *(AdmissionRule((prefix,), ()) for prefix in prefixes)], settings.sflow.relays)
+    return Admission([*rules, *(AdmissionRule((prefix,)) for prefix in prefixes)], settings.sflow.relays)
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -15,7 +15,8 @@ MAX_DATAGRAM_BYTES = 65_507
 MAX_SAMPLES_PER_DATAGRAM = MAX_DATAGRAM_BYTES // 8
 # Likewise for the records of one sample.
 MAX_RECORDS_PER_SAMPLE = MAX_DATAGRAM_BYTES // 8
-# A sampled header: two VLAN tags (QinQ) are usual, three are seen; labels likewise, and hardware pushes no more than 16.
+# A sampled header: two VLAN tags (QinQ) are usual, three are seen; labels likewise, and hardware pushes no more than
+# 16.
 MAX_VLAN_TAGS = 8
 MAX_MPLS_LABELS = 16
 # RFC 8200 section 4.1 names six kinds of extension header, one of which may stand twice; twice that.
@@ -24,7 +25,8 @@ MAX_EXTENSION_HEADERS = 14
 MAX_TUNNEL_DEPTH = 8
 # Headers of one packet: link, network and tunnel header of each layer.
 MAX_HEADER_STEPS = 4 * (MAX_TUNNEL_DEPTH + 1)
-# Streams (agent, sub-agent) whose health is kept, under 2 KiB each without their data sources: ten times a large fabric.
+# Streams (agent, sub-agent) whose health is kept, under 2 KiB each without their data sources: ten times a large
+# fabric.
 MAX_AGENT_STREAMS = 10_000
 # Ports of a large chassis with breakouts, in and out and discards; some 300 octets each.
 MAX_DATA_SOURCES_PER_STREAM = 2_048
@@ -50,7 +52,8 @@ MAX_ADMITTED_KEPT = 10_000
 MAX_REFUSALS_SHOWN = 32
 # Datagrams read at a time: at 1,400 octets 360 KB, well under a millisecond of decoding in the compiled scan.
 LISTENER_BATCH_DATAGRAMS = 256
-# Seconds: a rest after a receive error, between two log lines of one kind, and what a batch under way may take at the end.
+# Seconds: a rest after a receive error, between two log lines of one kind, and what a batch under way may take at the
+# end.
 LISTENER_ERROR_PAUSE_S = 0.1
 LISTENER_LOG_INTERVAL_S = 10.0
 LISTENER_STOP_S = 10.0
@@ -68,7 +71,8 @@ RECORDING_SKIP_BYTES = 64 * KIB
 # --- web -----------------------------------------------------------------------------------------
 # The largest body a route reads is two addresses and a number of seconds, under 200 octets; twenty times that.
 MAX_REQUEST_BODY_BYTES = 4 * KIB
-# The server itself stops reading here, before a thread is involved; above the line before so that most get a JSON answer.
+# The server itself stops reading here, before a thread is involved; above the line before so that most get a JSON
+# answer.
 MAX_REQUEST_RECEIVED_BYTES = 64 * KIB
 # Browsers send under 2 KiB to a loopback service, proxies add as much again.
 MAX_REQUEST_HEADER_BYTES = 16 * KIB
@@ -108,7 +112,8 @@ MIN_TOKEN_CHARS = 16
 MAX_TOKEN_FILE_BYTES = 256 * KIB
 
 # --- report: event log and metrics ---------------------------------------------------------------
-# Octets of one event's line: 64 observers at about 250 octets and 64 indicators at about 120 make 24 KiB; ten times that.
+# Octets of one event's line: 64 observers at about 250 octets and 64 indicators at about 120 make 24 KiB; ten times
+# that.
 MAX_EVENT_BYTES = 256 * KIB
 # Events kept in memory for the API; at about 2 KiB each 8 MiB.
 EVENT_RING_EVENTS = 4_096
@@ -161,16 +166,18 @@ MAX_FEED_EXCERPT_CHARS = 80
 # emerging-Block-IPs.txt has 6 groups, Suricata's categories are one octet.
 MAX_FEED_GROUPS = 1000
 MAX_FEED_GROUP_CHARS = 80
-# Wider prefixes are mistakes or sabotage: no list of hosts lists a 256th of the Internet, nor a v6 registry's whole block.
+# Wider prefixes are mistakes or sabotage: no list of hosts lists a 256th of the Internet, nor a v6 registry's whole
+# block.
 MIN_FEED_PREFIX_V4 = 8
 MIN_FEED_PREFIX_V6 = 19
-# A download replaces the last good one only when at most so many of its lines are unreadable (and one line never decides),
-# and when it has at least half and (above a thousand entries) at most ten times as many entries.
+# A download replaces the last good one only when at most so many of its lines are unreadable (and one line never
+# decides), and when it has at least half and (above a thousand entries) at most ten times as many entries.
 MAX_FEED_UNREADABLE_SHARE = 0.05
 MIN_FEED_SHARE_OF_LAST = 0.5
 MAX_FEED_GROWTH = 10
 FEED_GROWTH_CHECKED_FROM = 1000
-# A JSON document costs up to 20 octets of memory per character ("[{},{},…"): 160 MB. Lists of a line per object are not meant.
+# A JSON document costs up to 20 octets of memory per character ("[{},{},…"): 160 MB. Lists of a line per object are
+# not meant.
 MAX_FEED_JSON_CHARS = 8 * MIB
 # A STIX pattern of a hundred addresses.
 MAX_FEED_PATTERN_CHARS = 8 * KIB
@@ -244,5 +251,6 @@ MAX_WAITING_MATCHES = 100_000
 # Ended captures kept for people and for holding pairs back, by count and age.
 MAX_ENDED_CAPTURES = 10_000
 ENDED_CAPTURES_KEPT_S = 30 * 86_400.0
-# Ended captures whose late frames are told from those of new ones; a frame is late by seconds, not by a thousand captures.
+# Ended captures whose late frames are told from those of new ones; a frame is late by seconds, not by a thousand
+# captures.
 MAX_ENDED_CAPTURES_REMEMBERED = 1_000

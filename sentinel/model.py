@@ -57,7 +57,8 @@ class FlowSample:
 
     ``index`` counts from 0 in the datagram. ``output_format``: 0 ifIndex, 1 discarded (``output`` is the reason),
     2 multiple (``output`` is the count). A discarded packet has ``reason`` and no sampling rate of its own (1).
-    ``packet`` comes from the sampled header, else from the ipv4/ipv6 record; ``frame_length`` is the frame on the wire, in octets.
+    ``packet`` comes from the sampled header, else from the ipv4/ipv6 record; ``frame_length`` is that on the wire, in
+    octets.
     """
 
     kind: Literal["flow", "discard"]
@@ -111,7 +112,7 @@ class Match:
     """One sampled packet with an address that is listed.
 
     ``layer`` is 0 for the outermost addresses of the frame; ``vni`` the network it was found in, if any.
-    ``indicators`` cover the listed side, longest prefix first. Where both sides are listed the sample gives two matches.
+    ``indicators`` cover the listed side, longest prefix first. Where both sides are listed a sample gives two matches.
     ``sender`` is the UDP source the datagram came from.
     """
 
@@ -219,7 +220,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """The rule of one capture on one switch. ``rule`` is its name there; ``packets``/``bytes`` are the switch's own count."""
+    """The rule of one capture on one switch. ``rule`` is its name there; ``packets``/``bytes`` are as the switch counts."""
 
     capture_id: str
     switch: str
@@ -237,8 +238,8 @@ class Capture:
     """The wish to see one conversation, why, and how long.
 
     ``evidence_at`` is when a sample or a rise of the rule's counter last showed that the pair talks. ``note`` says in
-    words why the capture is in its state (what it waits for, why it failed, why it ended). ``ending`` is set once it has
-    been decided that the capture ends, and is the reason.
+    words why the capture is in its state (what it waits for, why it failed, why it ended). ``ending`` is set once it is
+    decided that the capture ends, and is the reason.
     """
 
     id: str

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import click
 from rich.console import Console
@@ -40,7 +40,7 @@ def put(line: dict[str, Any]) -> None:
 
 
 @contextmanager
-def opened(name: str) -> Iterator[IO[bytes]]:
+def opened(name: str) -> Iterator[BinaryIO]:
     """A recording (``-`` is standard input), with a progress bar on a terminal's stderr."""
     if name == "-":
         yield sys.stdin.buffer

@@ -51,13 +51,14 @@ def run(config: Path | None, verbose: bool) -> None:
 def _say_ready(daemon: Daemon, path: Path) -> None:
     log = logging.getLogger("sentinel")
     settings = daemon.settings
-    places = ", ".join(f"{host} port {port}" for host, port in settings.sflow.listen)
+    heard = (
+        f"{on.host} port {on.port} (receive buffer {on.receive_buffer_bytes} octets)"
+        for on in daemon.listener.listening()
+    )
     log.info(
         "settings %s; mode %s; %d prefixes in force", path, settings.capture.mode, len(daemon.loader.current.blacklist)
     )
-    log.info(
-        "sFlow on %s; receive buffer granted: %s octets; scan: python", places, daemon.listener.granted_buffer_bytes
-    )
+    log.info("sFlow on %s; scan: python", ", ".join(heard))
     log.info("console and API on http://%s:%d/", *settings.web.listen)
 
 

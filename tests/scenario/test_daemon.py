@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The whole loop with real processes: `sentinel run`, real shims, real datagrams and requests on loopback."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.support.running import (
+    DESTINATION,
+    HOST,
+    LISTED,
+    Agent,
+    Sentinel,
+    Shim,
+    tcp_frame,
+    until,
+    vxlan_frame,
+)
+
+LEAF1, LEAF2, SPINE = "127.0.1.1", "127.0.1.2", "127.0.1.9"
+
+
+class Fabric:
+    def __init__(self, directory: Path, **capture: str) -> None:
+        self.leaf1 = Shim("leaf1", LEAF1, directory)
+        self.leaf2 = Shim("leaf2", LEAF2, directory)
+        self.shims = [self.leaf1, self.leaf2]
+        self.sentinel = Sentinel(directory, self.shims, **capture)
+        self.agents = {address: Agent(address, self.sentinel.collector) for address in (LEAF1, LEAF2, SPINE)}
+
+    def start(self) -> "Fabric":
+        for shim in self.shims:
+            shim.start()
+        self.sentinel.start()
+        return self
+
+    def close(self) -> None:
+        self.sentinel.process.kill()
+        for shim in self.shims:
+            shim.close()
+        for agent in self.agents.values():
+            agent.close()
+
+    def rules(self) -> dict[str, list[str]]:
+        return {shim.name: sorted(shim.rules()) for shim in self.shims}
+
+
+Make = Callable[..., Fabric]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Fabric] = []
+
+    def build(**capture: str) -> Fabric:
+        made.append(Fabric(tmp_path, **capture))
+        return made[-1]
+
+    yield build
+    for fabric in made:
+        fabric.close()
+
+
+FAST = {"quiet": '"4s"', "switch_lease": '"3s"'}
+
+
+def test_one_rule_on_the_observing_switch_for_as_long_as_it_talks(make: Make) -> None:
+    fabric = make(**FAST).start()
+    started = time.monotonic()
+    for _ in range(5):
+        fabric.agents[LEAF1].send(tcp_frame())
+        fabric.agents[LEAF2].send(vxlan_frame(tcp_frame()), vxlan_frame(tcp_frame()))
+    until(lambda: fabric.rules()["leaf1"])
+    assert time.monotonic() - started < 2.0
+    [capture] = until(lambda: fabric.sentinel.captures("active"))
+    assert (capture["local_ip"], capture["listed_ip"]) == (HOST, LISTED)
+    assert fabric.rules() == {"leaf1": [f"sentinel_{capture['id']}"], "leaf2": []}
+    commits = fabric.leaf1.installs()
+
+    # No samples any more; the rule's own counter keeps it.
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        fabric.leaf1.forward(tcp_frame(flags=0x10))
+        time.sleep(0.5)
+    assert fabric.rules()["leaf1"]
+    assert fabric.leaf1.installs() == commits
+    [detection] = fabric.sentinel.detections()
+    assert (detection["direction"], detection["evidence"]) == ("outbound", "initiated")
+    assert {o["agent"]: o["capturable"] for o in detection["observers"]} == {LEAF1: True, LEAF2: False}
+
+    until(lambda: not fabric.rules()["leaf1"], what="gone after quiet")
+    [ended] = until(lambda: fabric.sentinel.captures("ended"))
+    assert ended["note"] == "quiet"
+    states = [e["capture"]["state"] for e in fabric.sentinel.events() if e["event_type"] == "capture"]
+    assert states == ["installing", "active", "removing", "ended"]
+    assert fabric.sentinel.process.stop() == 0
+
+
+def test_a_restart_with_a_live_capture_writes_nothing(make: Make) -> None:
+    fabric = make(quiet='"60s"', switch_lease='"6s"').start()
+    fabric.agents[LEAF1].send(tcp_frame())
+    until(lambda: fabric.sentinel.captures("active"))
+    commits = fabric.leaf1.installs()
+    assert fabric.sentinel.process.stop() == 0
+    fabric.sentinel.start()
+    time.sleep(8)
+    [capture] = fabric.sentinel.captures("active")
+    assert list(fabric.rules()["leaf1"]) == [f"sentinel_{capture['id']}"]
+    assert fabric.leaf1.installs() == commits
+
+
+def test_the_switch_forgets_by_itself_when_the_daemon_is_killed(make: Make) -> None:
+    fabric = make(**FAST).start()
+    fabric.agents[LEAF1].send(tcp_frame())
+    until(lambda: fabric.rules()["leaf1"])
+    fabric.sentinel.process.kill()
+    until(lambda: not fabric.rules()["leaf1"], seconds=6, what="the lease ended the rule")
+
+
+def test_a_killed_shim_comes_back_to_a_rule_that_is_wanted_still(make: Make) -> None:
+    fabric = make(quiet='"60s"', switch_lease='"6s"').start()
+    fabric.agents[LEAF1].send(tcp_frame())
+    until(lambda: fabric.sentinel.captures("active"))
+    fabric.leaf1.process.kill()
+    time.sleep(3)
+    fabric.leaf1.start()
+    until(lambda: fabric.rules()["leaf1"], seconds=40)
+    until(lambda: fabric.sentinel.captures("active"), seconds=40)
+    assert len(fabric.rules()["leaf1"]) == 1
+
+
+def test_after_a_reboot_of_the_switch_nothing_of_before_is_left(make: Make) -> None:
+    fabric = make(**FAST).start()
+    fabric.agents[LEAF1].send(tcp_frame())
+    until(lambda: fabric.rules()["leaf1"])
+    fabric.sentinel.process.kill()
+    fabric.leaf1.process.kill()
+    fabric.leaf1.boot_id.write_text("00000000-0000-0000-0000-000000000002\n")
+    fabric.leaf1.start()
+    assert fabric.rules()["leaf1"] == []
+
+
+def test_only_configured_agents_are_heard_and_only_from_their_own_address(make: Make) -> None:
+    fabric = make(**FAST).start()
+    liar = Agent(SPINE, fabric.sentinel.collector, agent=LEAF1)
+    liar.send(tcp_frame())
+    fabric.agents[SPINE].send(tcp_frame())
+    liar.close()
+    until(lambda: fabric.sentinel.metric("sentinel_scan_refused_total") == 2)
+    time.sleep(1)
+    assert fabric.rules() == {"leaf1": [], "leaf2": []}
+    assert fabric.sentinel.detections() == []
+
+
+def test_rubbish_is_counted_and_the_next_datagram_is_heard(make: Make) -> None:
+    fabric = make(**FAST).start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.bind((LEAF1, 0))
+        for rubbish in (b"", b"\0", b"\xff" * 1400, b"\0\0\0\x05" + b"\0\0\0\x01" + b"\x7f\0\1\1" + b"\xff" * 100):
+            out.sendto(rubbish, fabric.sentinel.collector)
+    fabric.agents[LEAF1].send(tcp_frame())
+    until(lambda: fabric.rules()["leaf1"])
+    assert fabric.sentinel.metric("sentinel_scan_bad_datagrams_total") >= 3
+
+
+def test_manual_waits_and_the_operator_s_commands_work(make: Make) -> None:
+    fabric = make(mode='"manual"', **FAST).start()
+    fabric.agents[LEAF1].send(tcp_frame())
+    [capture] = until(lambda: fabric.sentinel.captures("pending"))
+    assert fabric.rules()["leaf1"] == []
+
+    def command(*words: str) -> "subprocess.CompletedProcess[str]":
+        line = [sys.executable, "-m", "sentinel", "captures", *words, "-c", str(fabric.sentinel.config)]
+        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=30)
+
+    assert "pending" in command("list").stdout
+    approved = command("approve", capture["id"])
+    assert approved.returncode == 0, approved.stderr
+    until(lambda: fabric.rules()["leaf1"])
+    assert '"--ttl' not in command("show", capture["id"]).stdout
+    opened = command("open", capture["id"])
+    assert (opened.returncode, DESTINATION in opened.stderr) == (1, True)
+    assert command("stop", capture["id"]).returncode == 0
+    until(lambda: not fabric.rules()["leaf1"])
+    again = command("start", HOST, LISTED)
+    assert again.returncode == 0, again.stderr
+    until(lambda: fabric.rules()["leaf1"])
+    refused = command("start", HOST, "192.0.2.1")
+    assert (refused.returncode, "no list in force" in refused.stderr) == (1, True)
+
+
+def test_a_list_that_drops_the_address_ends_the_capture_as_delisted(make: Make) -> None:
+    fabric = make(quiet='"60s"', switch_lease='"6s"').start()
+    fabric.agents[LEAF1].send(tcp_frame())
+    until(lambda: fabric.sentinel.captures("active"))
+    fabric.sentinel.list.write_text("203.0.113.0/24\n")
+    answer: Any = requests.post(f"http://{fabric.sentinel.web}/api/v1/feeds/bad/refresh", json={}, timeout=20)
+    assert answer.ok, answer.text
+    until(lambda: not fabric.rules()["leaf1"])
+    [ended] = until(lambda: fabric.sentinel.captures("ended"))
+    assert ended["note"] == "delisted"

@@ -11,8 +11,8 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,14 @@ from sentinel.daemon import Daemon
 from sentinel.demo import traffic, verdict
 from sentinel.demo.fabric import Fabric, Watched
 from sentinel.demo.observed import Observed
-from sentinel.demo.settings import COLLECTOR, LEASE_S, choose_ports, settings_text
+from sentinel.demo.settings import COLLECTOR, Pace, choose_ports, settings_text
 from sentinel.demo.shims import Shim
 from sentinel.demo.story import Line, Teller, line_of
 from sentinel.demo.topology import HOSTS, LISTED, SWITCHES, Host
-
-log = logging.getLogger(__name__)
+from sentinel.errors import SentinelError
 
 SEED = 2014
 SAMPLING_RATE = 8
-TALK_S = 14.0
 _LONGEST_EPISODE_S = 60.0
 _BEFORE_TALK_S = 1.5
 _LOOP_PAUSE_S = 5.0
@@ -43,16 +41,18 @@ _FRAMES_LINE_S = 4.0
 class Demo:
     """One run of the demonstration in a directory of its own."""
 
-    def __init__(self, directory: Path, teller: Teller) -> None:
+    def __init__(self, directory: Path, teller: Teller, pace: Pace) -> None:
         self.directory = directory
+        self.pace = pace
         self.teller = teller
+        self.files: list[Path] = []
         self.observed = Observed()
         self._names = {
             **{host.address: host.name for host in (*HOSTS, *LISTED)},
             **{node.agent: node.name for node in SWITCHES},
         }
         self.ports = choose_ports()
-        self.shims = [Shim(node, directory, COLLECTOR, self.ports.erspan, 2 * LEASE_S) for node in SWITCHES]
+        self.shims = [Shim(node, directory, COLLECTOR, self.ports.erspan, 2 * pace.lease_s) for node in SWITCHES]
         self.fabric = Fabric(
             {shim.node.name: shim.endpoints.frames for shim in self.shims},
             ("127.0.0.1", self.ports.sflow),
@@ -76,7 +76,7 @@ class Demo:
         names = ", ".join(shim.node.name for shim in self.shims)
         self.teller.tell(Line("fabric", f"{names}: a real switch-acl-api answers for each, no rule on any"))
         path = self.directory / "sentinel.toml"
-        path.write_text(settings_text(self.directory, self.ports, self.shims), encoding="utf-8")
+        path.write_text(settings_text(self.directory, self.ports, self.shims, self.pace), encoding="utf-8")
         self._daemon = Daemon(load(path), on_event=self._event)
         self._daemon.start()
         running.callback(self._daemon.stop)
@@ -100,33 +100,50 @@ class Demo:
         watched = self.fabric.watch(host.address, listed.address)
         self.observed.forget(pair)
         begin = self.fabric.clock() + _BEFORE_TALK_S
-        self.fabric.add(traffic.beacon(SEED + number, begin, begin + TALK_S, host, listed))
+        self.fabric.add(traffic.beacon(SEED + number, begin, begin + self.pace.talk_s, host, listed))
         self._sleep_until(time.monotonic() + _BEFORE_TALK_S, until)
         self.teller.tell(
             Line(host.name, f"({host.address}, on {host.switch}) begins to fetch from {listed.address}", "red")
         )
-        stopped = self._follow(watched, begin + TALK_S, until)
+        stopped = self._follow(pair, watched, begin + self.pace.talk_s, until)
         if stopped:
             self.teller.tell(Line(host.name, f"stops; it sent and received {len(watched.sent)} frames", "red"))
         while stopped and pair not in self.observed.ended and time.monotonic() < until:
             self._stop.wait(_POLL_S)
         return self._judge(host, pair, watched, stopped)
 
-    def _follow(self, watched: Watched, talk_ends: float, until: float) -> bool:
+    def _follow(self, pair: frozenset[str], watched: Watched, talk_ends: float, until: float) -> bool:
         """Tell of the frames as they come in; true once the host has stopped."""
         before, told_at, told = self._frames(), time.monotonic(), 0
         last, last_at = -1, time.monotonic()
+        onlookers: set[str] = set()
         while time.monotonic() < until:
             self._stop.wait(_POLL_S)
             now, frames = time.monotonic(), self._frames() - before
             if frames and (not told or (frames > told and now - told_at >= _FRAMES_LINE_S)):
                 told, told_at = frames, now
                 self.teller.tell(Line("wireshark", f"could read {frames} mirrored frames of the pair by now"))
+                self._tell_onlookers(pair, onlookers)
             if len(watched.sent) != last:
                 last, last_at = len(watched.sent), now
             if self.fabric.clock() >= talk_ends and now - last_at > 1.0:
                 return True
         return False
+
+    def _tell_onlookers(self, pair: frozenset[str], told: set[str]) -> None:
+        """Once for each switch that sees the pair only wrapped."""
+        if self._daemon is None:
+            return
+        one, other = sorted(pair)
+        with self._daemon.loop.lock:
+            detection = self._daemon.detector.find(one, other) or self._daemon.detector.find(other, one)
+            observers = detection.observers if detection else ()
+        bare = {observer.agent for observer in observers if observer.capturable}
+        for observer in observers:
+            if observer.agent not in bare | told:
+                told.add(observer.agent)
+                text = f"sampled the pair too, but only inside vni {observer.vni}, where no rule would match"
+                self.teller.tell(Line(self._names[observer.agent], text))
 
     def _judge(self, host: Host, pair: frozenset[str], watched: Watched, stopped: bool) -> list[str]:
         capture_id = self.observed.capture_id.get(pair)
@@ -146,8 +163,9 @@ class Demo:
             )
         )
         if not wrong:
-            said = f"{len(captured)} frames in {paths[0]}, exactly what the two said from the first mirrored one on"
+            self.files += paths
             self.teller.tell(Line("verdict", f"no rule is left on {', '.join(self._switches())}", "green"))
+            said = f"the file holds {len(captured)} frames, exactly what the two said from the first mirrored one on"
             self.teller.tell(Line("verdict", said, "green"))
         for text in wrong:
             self.teller.tell(Line("verdict", text, "bold red"))
@@ -175,7 +193,7 @@ class Demo:
         self._stop.wait(max(0.0, min(at, latest) - time.monotonic()))
 
 
-def run_demo(exit_after_s: float | None = None, teller: Teller | None = None) -> int:
+def run_demo(exit_after_s: float | None = None, teller: Teller | None = None, pace: Pace | None = None) -> int:
     """Play until Ctrl-C, or for so many seconds; 0 when every episode happened as it should, else 1."""
     teller = teller or Teller()
     if threading.current_thread() is threading.main_thread():
@@ -184,27 +202,55 @@ def run_demo(exit_after_s: float | None = None, teller: Teller | None = None) ->
     until = time.monotonic() + exit_after_s if exit_after_s is not None else float("inf")
     directory = Path(tempfile.mkdtemp(prefix="sentinel-demo-"))
     wrong: list[str] = []
+    files: list[Path] = []
     episodes = 0
     try:
         with ExitStack() as running:
-            demo = Demo(directory, teller)
+            running.enter_context(_logging_to(directory / "sentinel.log"))
+            demo = Demo(directory, teller, pace or Pace())
+            files = demo.files
             demo.start(running)
             while episodes == 0 or time.monotonic() + _LONGEST_EPISODE_S < until:
                 wrong += demo.episode(episodes, min(until, time.monotonic() + _LONGEST_EPISODE_S))
                 episodes += 1
+                if exit_after_s is None and episodes == 1:
+                    teller.tell(
+                        Line("demo", f"goes on with other hosts until Ctrl-C; console: {demo.console_url}", "bold")
+                    )
                 time.sleep(min(_LOOP_PAUSE_S, max(0.0, until - time.monotonic())))
             time.sleep(max(0.0, until - time.monotonic()))
     except KeyboardInterrupt:
         teller.plain()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SentinelError) as error:
         wrong.append(str(error))
     teller.plain()
-    teller.plain(f"files, settings and logs: {directory}")
+    for path in files:
+        teller.plain(f"captured: {path}")
+    teller.plain(f"settings and logs: {directory}")
     if wrong or not episodes:
         teller.plain("the loop did NOT happen as it should: " + "; ".join(wrong or ["no episode was finished"]))
         return 1
     teller.plain("the whole loop happened: sampled, detected, mirrored, captured, quiet, gone.")
     return 0
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """The daemon's log goes to a file: the terminal is for the story."""
+    logger = logging.getLogger("sentinel")
+    before = logger.level, logger.propagate
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def frames_of(path: Path) -> list[bytes]:

@@ -10,8 +10,6 @@ from sentinel.demo.shims import Shim, free_port
 from sentinel.demo.topology import LOCAL_PREFIX
 
 COLLECTOR = "127.0.1.70"
-QUIET_S = 6
-LEASE_S = 6
 _GRE_IN_UDP = 4754
 _WEB_PORT = 8008
 
@@ -25,6 +23,15 @@ class Ports:
     web: int
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long the host talks, how long quiet ends the capture, and the switch's lease, in seconds."""
+
+    talk_s: float = 14.0
+    quiet_s: int = 6
+    lease_s: int = 6
+
+
 def choose_ports() -> Ports:
     """The usual ones where they are free."""
     return Ports(
@@ -34,7 +41,7 @@ def choose_ports() -> Ports:
     )
 
 
-def settings_text(directory: Path, ports: Ports, shims: list[Shim]) -> str:
+def settings_text(directory: Path, ports: Ports, shims: list[Shim], pace: Pace) -> str:
     """The daemon's real settings file for this fabric."""
     switches = "".join(
         f"""
@@ -56,9 +63,9 @@ local = ["{LOCAL_PREFIX}"]
 [capture]
 mode = "automatic"
 erspan_destination = "{COLLECTOR}"
-quiet = "{QUIET_S}s"
+quiet = "{pace.quiet_s}s"
 longest = "10m"
-switch_lease = "{LEASE_S}s"
+switch_lease = "{pace.lease_s}s"
 
 [sflow]
 listen = ["127.0.0.1:{ports.sflow}"]

@@ -65,9 +65,9 @@ def _capture(capture: Mapping[str, Any], names: Mapping[str, str]) -> Line | Non
     if state == "active":
         return Line(where, f"has the rule and mirrors {pair}, both directions, to this host", "bold green")
     if state == "removing":
-        return Line("sentinel", f"takes the rule away again: {capture.get('note', '')}", "cyan")
+        return Line("sentinel", f"takes the rule away again, because: {capture.get('note', '')}", "cyan")
     if state == "ended":
-        return Line("sentinel", f"the capture has ended: {capture.get('note', '')}", "bold green")
+        return Line("sentinel", f"the rule is gone and the capture has ended: {capture.get('note', '')}", "bold green")
     if state in {"failed", "queued", "pending"}:
         return Line("sentinel", f"capture {state}: {capture.get('note', '')}", "yellow")
     return None
@@ -85,7 +85,12 @@ def rows(at_s: float, line: Line, width: int = WIDTH) -> list[str]:
     """The printed rows: seconds, who, and the text with its further rows indented under the first."""
     first = f"{at_s:6.1f}s  {line.who:<9}  "
     return textwrap.wrap(
-        line.text, width, initial_indent=first, subsequent_indent=" " * _LEFT, break_on_hyphens=False
+        line.text,
+        width,
+        initial_indent=first,
+        subsequent_indent=" " * _LEFT,
+        break_on_hyphens=False,
+        break_long_words=False,
     ) or [first.rstrip()]
 
 

@@ -49,9 +49,8 @@ for command in (
 def main() -> None:
     """Run the command line; our own errors become one clear message and an exit status."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
+        # Not standalone, a command's Exit comes back as its status.
+        sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(2)

@@ -220,7 +220,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """The rule of one capture on one switch. ``rule`` is its name there; ``packets``/``bytes`` are as the switch counts."""
+    """The rule of one capture on one switch. ``rule`` is its name there; ``packets``/``bytes`` are its count."""
 
     capture_id: str
     switch: str

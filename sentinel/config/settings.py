@@ -42,7 +42,7 @@ def _unicast(value: str) -> str:
 def _cidr(value: object) -> str:
     try:
         if not isinstance(value, str):
-            raise ValueError  # noqa: TRY301, TRY004  # one message for both kinds of wrong
+            raise ValueError  # noqa: TRY004  # one message for both kinds of wrong
         return str(netaddr.IPNetwork(value, flags=netaddr.NOHOST))
     except (ValueError, netaddr.AddrFormatError):
         raise ValueError('an address or CIDR prefix, such as "10.0.0.0/8"') from None

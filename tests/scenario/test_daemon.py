@@ -185,7 +185,7 @@ def test_manual_waits_and_the_operator_s_commands_work(make: Make) -> None:
     approved = command("approve", capture["id"])
     assert approved.returncode == 0, approved.stderr
     until(lambda: fabric.rules()["leaf1"])
-    assert '"--ttl' not in command("show", capture["id"]).stdout
+    assert "--ttl 64" in command("show", capture["id"]).stdout
     opened = command("open", capture["id"])
     assert (opened.returncode, DESTINATION in opened.stderr) == (1, True)
     assert command("stop", capture["id"]).returncode == 0

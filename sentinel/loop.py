@@ -54,13 +54,16 @@ def clock() -> it.Now:
 class Loop:
     """``post_*`` from any thread; readers take ``lock`` around ``detector`` and ``captures``."""
 
-    def __init__(self, detector: Detector, captures: CaptureEngine, edges: Edges) -> None:
+    def __init__(
+        self, detector: Detector, captures: CaptureEngine, edges: Edges, now: Callable[[], it.Now] = clock
+    ) -> None:
         self.detector = detector
         self.captures = captures
         self.lock = threading.RLock()
         self.store_error = ""
         self.counters = {"matches_overflow": 0, "store_errors": 0, "installs_withheld": 0, "round_errors": 0}
         self._edges = edges
+        self._now = now
         self._inbox: deque[Match | it.Event | Lookup] = deque()
         self._waiting_matches = 0
         self._arrived = threading.Condition()
@@ -69,10 +72,14 @@ class Loop:
         self._unsaved: dict[str, Capture] = {}
         self._untold: list[Callable[[], None]] = []
 
+    def restore(self, stored: Iterable[Capture]) -> None:
+        """Take up the stored captures, before the first step."""
+        with self.lock:
+            self._carry_out(self.captures.restore(stored, self._now()))
+
     def start(self, stored: Iterable[Capture]) -> None:
         """Take up the stored captures, then begin."""
-        with self.lock:
-            self._carry_out(self.captures.restore(stored, clock()))
+        self.restore(stored)
         self._running = True
         self._thread = threading.Thread(target=self._run, name="loop")
         self._thread.start()
@@ -112,7 +119,7 @@ class Loop:
     def wish(self, event: it.Event) -> None:
         """A person's wish, carried out before this returns."""
         with self.lock:
-            self._carry_out(self.captures.handle(event, clock()))
+            self._carry_out(self.captures.handle(event, self._now()))
         self._tell()
 
     def _run(self) -> None:
@@ -122,19 +129,31 @@ class Loop:
                     self._arrived.wait(IDLE_S)
                 if not self._running:
                     return
-                items = [self._inbox.popleft() for _ in range(min(len(self._inbox), ROUND_ITEMS))]
-                self._waiting_matches -= sum(isinstance(item, Match) for item in items)
             try:
-                self._round(items)
+                self._round(self._take())
             except Exception:
                 # A bug in one round must not end the watch; it is loud, counted, and shown by /healthz.
                 log.exception("a round of decisions failed")
                 self.counters["round_errors"] += 1
             self._tell()
 
+    def step(self) -> bool:
+        """One round here and now, for who has a clock of his own instead of ``start``; false when nothing waited."""
+        items = self._take()
+        if items:
+            self._round(items)
+            self._tell()
+        return bool(items)
+
+    def _take(self) -> list[Match | it.Event | Lookup]:
+        with self._arrived:
+            items = [self._inbox.popleft() for _ in range(min(len(self._inbox), ROUND_ITEMS))]
+            self._waiting_matches -= sum(isinstance(item, Match) for item in items)
+        return items
+
     def _round(self, items: list[Match | it.Event | Lookup]) -> None:
         with self.lock:
-            now = clock()
+            now = self._now()
             commands: list[do.Command] = []
             for item in items:
                 if isinstance(item, Match):

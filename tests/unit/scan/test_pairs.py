@@ -52,6 +52,10 @@ def test_mirror_traffic_shows_who_carries_it_and_no_more() -> None:
     )
 
 
+def test_what_is_inside_a_mirror_is_passed_over_even_if_somebody_decoded_it() -> None:
+    assert found(Packet(src_ip="a", dst_ip="b", mirror="erspan", inner=TCP)) == ([("a", "b", 0, None)], True)
+
+
 def test_what_goes_to_an_erspan_destination_is_not_looked_at() -> None:
     assert found(Packet(src_ip="10.0.0.1", dst_ip=COLLECTOR, mirror="erspan")) == ([], True)
     assert found(Packet(src_ip="10.0.0.1", dst_ip=COLLECTOR, protocol=17, inner=TCP)) == ([], True)

@@ -104,6 +104,8 @@ class Loader:
         # One refresh at a time; readers of the status wait only for its short steps under `_lock`.
         self._refreshing = threading.Lock()
         self._lock = threading.Lock()
+        # Time spent with servers, ever: a slow one must not keep the lists of others waiting.
+        self._fetching_s = 0.0
         self._counts: Counter[tuple[str, str, str]] = Counter()
 
     @property
@@ -134,18 +136,17 @@ class Loader:
         """Take expired indicators out and refresh every feed that is due; feeds with neither are left out."""
         with self._refreshing:
             outcomes = [self._expire(held) for held in self._held.values() if _has_expired(held, self._now())]
-            waiting_since = time.monotonic() if outcomes else None
+            waiting, fetching_s = bool(outcomes), self._fetching_s
             for held in self._held.values():
                 outcome = self._refresh_one(held, force=False)
                 if outcome.kind == "not-due":
                     continue
                 outcomes.append(outcome)
-                if outcome.kind == "replaced" and waiting_since is None:
-                    waiting_since = time.monotonic()
-                if waiting_since is not None and time.monotonic() - waiting_since > _SWAP_AFTER_S:
+                waiting = waiting or outcome.kind == "replaced"
+                if waiting and self._fetching_s - fetching_s > _SWAP_AFTER_S:
                     self._swap()
-                    waiting_since = None
-            if waiting_since is not None:
+                    waiting, fetching_s = False, self._fetching_s
+            if waiting:
                 self._swap()
         return outcomes
 
@@ -234,7 +235,7 @@ class Loader:
         if not force and not _is_due(held, now):
             return Outcome(held.feed.name, "not-due")
         try:
-            fetched = self._fetcher.fetch(held.feed, _validators_of(held, now), now)
+            fetched = self._fetch(held, now)
             if fetched is None or digest(fetched.body) == (held.state.sha256 if held.sifted is not None else ""):
                 return self._unchanged(held, fetched)
         except FeedError as error:
@@ -246,6 +247,13 @@ class Loader:
             self._on_disk(held, lambda cache: cache.save_quarantined(held.feed.name, body))
             return self._failed(held, error, "quarantined")
         return self._take(held, judged)
+
+    def _fetch(self, held: Held, now: float) -> Fetched | None:
+        begun = time.monotonic()
+        try:
+            return self._fetcher.fetch(held.feed, _validators_of(held, now), now)
+        finally:
+            self._fetching_s += time.monotonic() - begun
 
     def _judge(self, feed: Feed, fetched: Fetched, *, last_entries: int | None, accepted: bool = False) -> _Judged:
         """Parse and apply the rules; ``accepted`` leaves out those an operator has overruled."""
@@ -422,8 +430,9 @@ def _validators_of(held: Held, now: float) -> Validators:
 
 def _difference(held: Held, after: Sifted) -> Difference:
     name = held.feed.name
-    old = _keys(held.sifted.entries) if held.sifted is not None else set()
-    new = _keys(after.entries)
+    if held.sifted is None:
+        return Difference(tuple(Indicator(entry.prefix, name, entry.group) for entry in after.entries))
+    old, new = _keys(held.sifted.entries), _keys(after.entries)
     return Difference(
         tuple(Indicator(prefix, name, group) for prefix, group in sorted(new - old)),
         tuple(Indicator(prefix, name, group) for prefix, group in sorted(old - new)),

@@ -42,6 +42,9 @@ def canonical_prefix(token: str) -> tuple[str, bool]:
 
 def bounds(prefix: str) -> tuple[int, int, int]:
     """``(family 4|6, first address, last address)`` of canonical CIDR text, addresses as integers."""
+    if prefix.endswith("/32") and ":" not in prefix:
+        only = int.from_bytes(inet_pton(AF_INET, prefix[:-3]), "big")
+        return 4, only, only
     address, _, length = prefix.partition("/")
     packed = pack(address)
     first = int.from_bytes(packed, "big")

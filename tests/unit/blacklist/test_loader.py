@@ -75,12 +75,12 @@ def test_a_first_download_is_in_force_with_its_difference(bench: Bench) -> None:
         local_listed=(LocalListed("listed", "g", "10.2.3.4/32", 4, "10.2.3.4"),),
     )
     assert outcome.difference.added == (
-        Indicator("1.1.1.0/24", "listed", "g"),
         Indicator("1.1.1.1/32", "listed", "g"),
         Indicator("2606:4700::/32", "listed", "g"),
+        Indicator("1.1.1.0/24", "listed", "g"),
     )
     assert loader.current.generation == 1
-    assert loader.current.blacklist.lookup("1.1.1.1") == outcome.difference.added[1::-1]
+    assert loader.current.blacklist.lookup("1.1.1.1") == outcome.difference.added[0::2]
     row = status(loader)
     assert (row.state, row.entries_v4, row.entries_v6, row.accepted) == ("ok", 2, 1, 3)
     assert (row.duplicates, row.masked, row.unreadable, row.first_errors[0].line) == (1, 1, 1, 5)
@@ -313,6 +313,15 @@ def test_several_feeds_keep_their_names_on_every_match(bench: Bench) -> None:
         Indicator("1.1.1.1/32", "other", "h"),
         Indicator("1.1.1.0/24", "other", "h"),
     )
+
+
+def test_a_slow_server_keeps_no_other_list_waiting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentinel.blacklist.loader._SWAP_AFTER_S", 0.0)
+    bench.server.serve("/l", srv.body(GOOD))
+    other = bench.feed(name="other", url=bench.server.serve("/o", srv.body(b"9.9.9.9\n")))
+    loader = bench.loader(bench.feed(), other)
+    loader.refresh_due()
+    assert loader.current.generation == 2
 
 
 def test_allow_lists_win(bench: Bench, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ class AgentTable:
 
     def snapshot(self) -> list[AgentHealth]:
         """Every stream, ordered by agent and sub-agent; may be called while another thread observes."""
-        streams = sorted(list(self._streams.items()), key=lambda item: item[0])
+        streams = sorted(self._streams.items(), key=lambda item: item[0])
         return [_health(agent, sub_agent, stream) for (agent, sub_agent), stream in streams]
 
     def _make_room(self, now: float) -> bool:
@@ -207,7 +207,7 @@ def _health(agent: str, sub_agent: int, stream: _Stream) -> AgentHealth:
         samples=stream.samples,
         samples_lost=sum(source.sequence.lost for source in list(stream.sources.values())),
         drops=stream.drops,
-        sampling_rates=tuple(sorted(list(stream.rates))),
+        sampling_rates=tuple(sorted(stream.rates)),
         unknown_tags=dict(stream.unknown_tags),
         bad_samples=stream.bad_samples,
         bad_records=stream.bad_records,

@@ -63,8 +63,8 @@ class ListeningOn:
 class Listener:
     """Receives on every one of ``addresses`` between ``start`` and ``stop``.
 
-    ``"::"`` also takes IPv4, unless ``"0.0.0.0"`` is given for the same port. ``on_batch`` is called from the listener's own
-    thread with up to LISTENER_BATCH_DATAGRAMS datagrams; what it raises is counted and logged, and the next batch comes.
+    ``"::"`` also takes IPv4, unless ``"0.0.0.0"`` is given for the port too. ``on_batch`` is called from the listener's
+    own thread with up to LISTENER_BATCH_DATAGRAMS datagrams; what it raises is counted and logged, and the next comes.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class Listener:
         """Read what is there, up to one batch, so that no socket starves the others."""
         batch: list[Received] = []
         try:
-            for _ in range(LISTENER_BATCH_DATAGRAMS):
+            while len(batch) < LISTENER_BATCH_DATAGRAMS:
                 batch.append(self._receive(bound))
         except BlockingIOError:
             pass

@@ -90,9 +90,13 @@ def must_be_loopback(host: str, *, has_tokens: bool) -> None:
 
 
 class Guard:
-    """The checks of one server: its names, and its tokens where it has any."""
+    """The checks of one server: its names, and its tokens where it has any.
+
+    Raises ``ConfigError`` where it would be reached from outside without tokens, whoever forgot to look before.
+    """
 
     def __init__(self, bound: str, names: Iterable[str] = (), tokens: Tokens | None = None) -> None:
+        must_be_loopback(bound, has_tokens=tokens is not None)
         self.bound = canonical_host(bound)
         self.names = LOOPBACK_NAMES | {canonical_host(name) for name in names} | {self.bound}
         self.wildcard = is_address(self.bound) and ipaddress.ip_address(self.bound).is_unspecified

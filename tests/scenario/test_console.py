@@ -155,7 +155,7 @@ def test_hostile_data_stays_data(page: Page) -> None:
         {"agent": HOSTILE, "switch": bad, "datagrams": HOSTILE, "samples": 1, "sampling_rate": HOSTILE}
     ]
     backend.feed_rows = [
-        {"name": HOSTILE, "state": bad, "accepted": 1, "source": "javascript:window.pwned=4", "rejected": {HOSTILE: 1}}
+        {"name": HOSTILE, "state": bad, "entries": HOSTILE, "url": "javascript:window.pwned=4", "rejected": HOSTILE}
     ]
     backend.switch_rows = [
         {

@@ -133,8 +133,8 @@ function showHealth(health, feeds, agents) {
   const line = byId("health");
   line.className = mark.className;
   line.textContent = mark.textContent;
-  const ages = feeds.map((each) => each.age_s).filter((each) => typeof each === "number");
-  const entries = feeds.reduce((sum, each) => sum + (each.accepted ?? 0), 0);
+  const ages = feeds.filter((each) => each.fetched_at).map((each) => (Date.now() + state.skew - Date.parse(each.fetched_at)) / 1000);
+  const entries = feeds.reduce((sum, each) => sum + (typeof each.entries === "number" ? each.entries : 0), 0);
   const perSecond = health.samples_per_s ?? agents.reduce((sum, each) => sum + (each.samples_per_s ?? 0), 0);
   facts([
     ["Mode", safe(health.mode ?? "–")],
@@ -159,6 +159,9 @@ function countDown() {
   for (const each of document.querySelectorAll("[data-until]")) {
     const left = (Number(each.dataset.until) - now) / 1000;
     each.textContent = left > 0 ? span(left) : "ending";
+  }
+  for (const each of document.querySelectorAll("[data-since]")) {
+    each.textContent = span((now - Number(each.dataset.since)) / 1000);
   }
 }
 

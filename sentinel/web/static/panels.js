@@ -3,7 +3,7 @@
 // What each table shows of its rows, and what it teaches while it has none.
 
 import { data, element, lines } from "./dom.js";
-import { bytes, clock, day, number, protocol, rate, safe, span } from "./text.js";
+import { bytes, clock, day, number, protocol, rate, safe } from "./text.js";
 
 const ARROWS = { outbound: "→", inbound: "←", both: "↔", transit: "⇢" };
 const LIVE = new Set(["wanted", "pending", "queued", "installing", "active", "failed"]);
@@ -147,23 +147,17 @@ export function feedTable(actions) {
     empty: "No feed is configured, so no address is listed. “sentinel feeds list” shows the ones that come with Sentinel.",
     columns: [
       { label: "Feed", head: true, cell: (item) => lines(data(safe(item.name)), data(safe(item.title), "dim")) },
-      { label: "State", cell: (item) => lines(badge(item.state), item.last_error ? data(safe(item.last_error), "why") : null) },
-      { label: "In force", cls: "figure", cell: (item) => lines(element("span", {}, number(item.accepted)), dropped(item)) },
-      { label: "Age", cls: "figure", cell: (item) => typeof item.age_s === "number" ? span(item.age_s) : "–" },
+      { label: "State", cell: (item) => lines(badge(item.state), item.detail ? data(safe(item.detail), "why") : null) },
+      { label: "In force", cls: "figure", cell: (item) => lines(element("span", {}, number(item.entries)),
+        item.rejected ? element("span", { class: "dim" }, `${number(item.rejected)} dropped`) : null) },
+      { label: "Age", cls: "figure", cell: (item) => item.fetched_at
+        ? element("span", { "data-since": Date.parse(item.fetched_at), title: day(item.fetched_at) }, "…") : "–" },
       { label: "Open detections", cls: "figure", cell: (item) => number(item.detections) },
-      { label: "Licence and source", cell: (item) => lines(data(safe(item.licence)), data(safe(item.attribution), "dim"), data(safe(item.source), "mono dim")) },
-      { label: "Next", cls: "figure", cell: (item) => lines(item.next_due_at ? time(item.next_due_at) : null,
+      { label: "Licence and source", cell: (item) => lines(data(safe(item.licence)), data(safe(item.attribution), "dim"), data(safe(item.url), "mono dim")) },
+      { label: "Next", cls: "figure", cell: (item) => lines(item.next_at ? time(item.next_at) : null,
         button("Refresh", "refresh", safe(item.name), () => actions.refresh(item))) },
     ],
   };
-}
-
-function dropped(item) {
-  const rejected = Object.values(item.rejected ?? {}).reduce((sum, each) => sum + each, 0);
-  const all = rejected + (item.unreadable ?? 0);
-  if (!all) return null;
-  const why = Object.entries(item.rejected ?? {}).map(([reason, count]) => `${reason} ${count}`).join(", ");
-  return element("span", { class: "dim", title: safe(why) }, `${number(all)} dropped`);
 }
 
 export function agentTable() {

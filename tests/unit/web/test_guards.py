@@ -203,6 +203,8 @@ def test_anything_else_needs_tokens(host: str) -> None:
     must_be_loopback(host, has_tokens=True)
     with pytest.raises(ConfigError, match="without tokens"):
         must_be_loopback(host, has_tokens=False)
+    with pytest.raises(ConfigError, match="without tokens"):
+        Guard(host)
 
 
 def test_refusals_are_counted_by_reason() -> None:

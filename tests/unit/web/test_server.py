@@ -93,7 +93,7 @@ def test_a_server_that_was_never_started_can_be_stopped() -> None:
 def test_an_address_that_cannot_be_had_is_told(host: str, word: str) -> None:
     with serving(FakeBackend()) as first:
         polls, counters = LongPolls(), WebCounters()
-        app = create_app(FakeBackend(), Guard(host), polls, counters)
+        app = create_app(FakeBackend(), Guard("127.0.0.1"), polls, counters)
         second = WebServer(app, host, first.port, polls, counters)
         with pytest.raises(OutsideError, match=word):
             second.start()

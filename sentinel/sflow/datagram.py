@@ -7,6 +7,7 @@ their length, so one that cannot be decoded costs only itself: a bad sample beco
 ``UnknownSample``, a bad record body an ``error`` among its fields. Only what isn't an sFlow v5 datagram at all raises.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from struct import Struct
 
@@ -109,24 +110,34 @@ def _samples(cursor: Cursor, announced: int, *, bodies: bool) -> tuple[Sample, .
             found.append(BadSample(index, records.tag_text(tag), start, reason))
             cursor.at = cursor.end
             break
-        body = Cursor(cursor.data, cursor.at, cursor.at + size)
+        body_end = cursor.at + size
+        body = Cursor(cursor.data, cursor.at, body_end)
         found.append(_sample(index, tag, size, body, bodies=bodies))
-        cursor.at = _next_sample(cursor, size)
+        cursor.at = _behind(cursor, body_end, _known_sample)
     return tuple(found)
 
 
-def _next_sample(cursor: Cursor, size: int) -> int:
-    """Where the sample behind one of ``size`` octets begins.
+def _behind(cursor: Cursor, plain: int, known: Callable[[int], bool]) -> int:
+    """Where the next sample or record begins when the one before ends at ``plain``.
 
-    Lengths are multiples of four. Where one isn't, XDR has padding behind it, which some agents leave out: then the
-    next sample begins where a known format and a length that fits stand.
+    Lengths are multiples of four. Where one isn't, XDR has padding behind it, which some agents leave out: then what
+    follows begins where a known format and a length that fits stand.
     """
-    plain = cursor.at + size
-    padded = min(plain + (-size & 3), cursor.end)
-    if plain == padded or cursor.end - plain < _HEAD.size:
+    padded = min(plain + (cursor.at - plain & 3), cursor.end)
+    if padded in (plain, cursor.end) or _begins(cursor, padded, known):
         return padded
-    tag, next_size = _HEAD.unpack_from(cursor.data, plain)
-    return plain if 1 <= tag <= _DISCARD and next_size <= cursor.end - plain - _HEAD.size else padded
+    return plain if _begins(cursor, plain, known) else padded
+
+
+def _begins(cursor: Cursor, at: int, known: Callable[[int], bool]) -> bool:
+    if cursor.end - at < _HEAD.size:
+        return False
+    tag, size = _HEAD.unpack_from(cursor.data, at)
+    return known(tag) and size <= cursor.end - at - _HEAD.size
+
+
+def _known_sample(tag: int) -> bool:
+    return _FLOW <= tag <= _DISCARD
 
 
 def _sample(index: int, tag: int, size: int, body: Cursor, *, bodies: bool) -> Sample:
@@ -184,7 +195,7 @@ def _counters_sample(index: int, tag: int, body: Cursor, *, bodies: bool) -> Cou
         sequence, source_class, source_index, announced = _fixed(_COUNTERS_EXPANDED_HEAD, body)
     found: list[Record] = []
     for _ in range(announced):
-        kind, record = _record(body, announced, len(found))
+        kind, record = _record(body, announced, len(found), records.known_counter)
         found.append(records.counter_record(kind, record) if bodies else records.named(kind, flow=False))
     return CountersSample(records.tag_text(tag), index, sequence, source_class, source_index, tuple(found))
 
@@ -196,7 +207,7 @@ def _fixed(head: Struct, body: Cursor) -> tuple[int, ...]:
     return values
 
 
-def _record(body: Cursor, announced: int, done: int) -> tuple[int, Cursor]:
+def _record(body: Cursor, announced: int, done: int, known: Callable[[int], bool]) -> tuple[int, Cursor]:
     """The format of the next record and a cursor over its body; ``body`` goes behind it."""
     start, left = body.at, body.left
     if left < _HEAD.size:
@@ -208,8 +219,8 @@ def _record(body: Cursor, announced: int, done: int) -> tuple[int, Cursor]:
             f"record {records.tag_text(kind)} of {size} octets past the end of its sample, {body.end - begin} left",
             start,
         )
-    body.at = begin + size
-    body.pad(size)
+    body.at = begin
+    body.at = _behind(body, begin + size, known)
     return kind, Cursor(body.data, begin, begin + size)
 
 
@@ -220,7 +231,7 @@ def _flow_records(body: Cursor, announced: int, *, bodies: bool) -> tuple[tuple[
     frame_length = 0
     substitutes: list[Record] = []
     for _ in range(announced):
-        kind, record = _record(body, announced, len(found))
+        kind, record = _record(body, announced, len(found), records.known_flow)
         if kind == _SAMPLED_HEADER and packet is None:
             packet, frame_length = _sampled_header(record)
         if bodies or 2 <= kind <= 4:

@@ -124,6 +124,16 @@ def counter_record(tag: int, body: Cursor) -> Record:
     return _decode(_COUNTER, tag, body)
 
 
+def known_flow(tag: int) -> bool:
+    """Whether the flow record's layout is known."""
+    return tag in _FLOW
+
+
+def known_counter(tag: int) -> bool:
+    """Whether the counter record's layout is known."""
+    return tag in _COUNTER
+
+
 def named(tag: int, *, flow: bool) -> Record:
     """The record of data format ``tag`` by name only, its body unread."""
     layout = (_FLOW if flow else _COUNTER).get(tag)

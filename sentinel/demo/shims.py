@@ -121,6 +121,7 @@ commit_interval = "100ms"
 [emulated]
 frames = "{endpoints.frames[0]}:{endpoints.frames[1]}"
 erspan_port = {erspan_port}
+erspan_version = 2
 """
 
 

@@ -51,6 +51,7 @@ class ReceiverCounters:
     write_errors: int = 0
     kernel_drops: int = 0
     lost: int = 0
+    internal_errors: int = 0
 
 
 @dataclass(slots=True)
@@ -201,7 +202,12 @@ class Receiver:
             except OSError as error:
                 log.debug("%s: %s", source.name, error)
                 return
-            self._packet(bytes(memoryview(buffer)[:size]), address[0].partition("%")[0], raw_ipv4=source.raw_ipv4)
+            try:
+                self._packet(bytes(memoryview(buffer)[:size]), address[0].partition("%")[0], raw_ipv4=source.raw_ipv4)
+            except Exception:
+                # A bug met by one packet must not end the reception of all others; it is loud and counted.
+                log.exception("a mirrored packet could not be handled")
+                self.counters.internal_errors += 1
 
     def _packet(self, data: bytes, sender: str, *, raw_ipv4: bool) -> None:
         counters = self.counters

@@ -25,7 +25,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exit_after_s: float)
 
 
 def test_the_whole_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, story = played(tmp_path, monkeypatch, 18.0)
+    code, story = played(tmp_path, monkeypatch, 13.0)
     assert code == 0, story
     parts = ["begins to fetch", "DETECTED web1", "asks leaf1, and no other", "mirrors web1", "stops", "no rule is left"]
     places = [story.find(part) for part in parts]
@@ -39,6 +39,6 @@ def test_the_whole_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_too_little_time_is_told_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, story = played(tmp_path, monkeypatch, 4.0)
+    code, story = played(tmp_path, monkeypatch, 3.5)
     assert code == 1
     assert "no time for the host to stop" in " ".join(story.split())

@@ -144,6 +144,25 @@ def test_nothing_to_open_is_an_error_and_leaves_nothing_open(tmp_path: Path) -> 
             receiver.start()
 
 
+def test_a_bug_met_by_one_packet_does_not_end_the_reception(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = CaptureFiles(tmp_path, 1 << 20)
+    files.start()
+    ids = iter(["../not/a/name", "c1"])
+    receiver = Receiver(
+        files, switch_of=SWITCHES.get, expected=lambda *_: next(ids), raw=(), gre_in_udp=("127.0.0.1", 0)
+    )
+    receiver.start()
+    run = Running(receiver, files)
+    with sender(run) as send:
+        send(mirroring.type_i(FRAME))
+        send(mirroring.type_i(FRAME))
+    run.wait(2)
+    receiver.stop()
+    files.stop()
+    assert (receiver.counters.internal_errors, receiver.counters.frames) == (1, 1)
+    assert "could not be handled" in caplog.text
+
+
 needs_raw = pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets need root")
 
 

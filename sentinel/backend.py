@@ -198,9 +198,11 @@ class DaemonBackend:
         return self._after(capture_id)
 
     def refresh_feed(self, name: str) -> None:
-        if name not in {feed.name for feed in self._daemon.loader.feeds}:
+        feed = next((feed for feed in self._daemon.loader.feeds if feed.name == name), None)
+        if feed is None:
             raise NotFound("no such feed is enabled")
-        outcome = self._daemon.loader.refresh(name)
+        # Courtesy is owed to other people's servers, not to one's own file.
+        outcome = self._daemon.loader.refresh(name, force=feed.path is not None)
         self._daemon.take_outcomes([outcome])
         if outcome.kind in {"failed", "quarantined", "not-due"}:
             raise Refused(f"{outcome.kind}: {outcome.detail or outcome.reason}")

@@ -5,6 +5,7 @@
 import gzip
 import shutil
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,18 @@ def test_what_is_no_whole_list_is_refused_with_its_reason(
     server: srv.FeedServer, answer: srv.Answer, reason: str
 ) -> None:
     assert refused(server.serve("/l", answer)).reason == reason
+
+
+def test_a_gzip_bomb_never_unfolds_in_memory(server: srv.FeedServer) -> None:
+    url = server.serve("/l", srv.gzip_bomb(50_000_000))
+    tracemalloc.start()
+    try:
+        assert refused(url).reason == "too-large"
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # The limit here is 100 kB; sockets, TLS context and session are a few MB.
+    assert peak < 10_000_000
 
 
 def test_redirects_are_followed_and_bounded(server: srv.FeedServer) -> None:

@@ -1,0 +1,229 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The listener on loopback: several addresses, both families, batches, counters, a clean end."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from sentinel.limits import LISTENER_BATCH_DATAGRAMS
+from sentinel.sflow import listener as module
+from sentinel.sflow.listener import Listener, Received
+
+WAIT_S = 5.0
+
+
+class Inbox:
+    """Collects batches and waits for a number of datagrams."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Received]] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, batch: list[Received]) -> None:
+        with self._changed:
+            self.batches.append(batch)
+            self._changed.notify_all()
+
+    @property
+    def received(self) -> list[Received]:
+        return [each for batch in self.batches for each in batch]
+
+    def wait(self, number: int) -> list[Received]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.received) >= number, WAIT_S), self.batches
+        return self.received
+
+
+@contextmanager
+def sender(family: socket.AddressFamily = socket.AF_INET, bind: str | None = None) -> Iterator[socket.socket]:
+    with socket.socket(family, socket.SOCK_DGRAM) as out:
+        if bind is not None:
+            out.bind((bind, 0))
+        yield out
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on loopback")
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_datagrams_arrive_with_sender_and_time() -> None:
+    inbox = Inbox()
+    with Listener([("127.0.0.1", 0)], 65536, inbox) as listener, sender(bind="127.0.0.1") as out:
+        before = time.time()
+        out.sendto(b"hello", ("127.0.0.1", listener.listening()[0].port))
+        ((data, host, at),) = inbox.wait(1)
+        counters = listener.counters()
+    assert (data, host) == (b"hello", "127.0.0.1")
+    assert before - 1 <= at <= time.time() + 1
+    assert (counters.datagrams, counters.bytes, counters.batches, counters.truncated) == (1, 5, 1, 0)
+    assert not counters.errors
+
+
+def test_several_addresses_feed_one_stream_of_batches() -> None:
+    inbox = Inbox()
+    with Listener([("127.0.0.1", 0), ("127.0.0.2", 0)], 65536, inbox) as listener, sender() as out:
+        for place in listener.listening():
+            out.sendto(place.host.encode(), (place.host, place.port))
+        assert {data for data, _, _ in inbox.wait(2)} == {b"127.0.0.1", b"127.0.0.2"}
+
+
+@needs_ipv6
+def test_dual_stack_shows_ipv4_senders_as_ipv4() -> None:
+    inbox = Inbox()
+    with Listener([("::", 0)], 65536, inbox) as listener, sender() as out, sender(socket.AF_INET6) as out6:
+        port = listener.listening()[0].port
+        out.sendto(b"four", ("127.0.0.1", port))
+        out6.sendto(b"six", ("::1", port))
+        assert {(data, host) for data, host, _ in inbox.wait(2)} == {(b"four", "127.0.0.1"), (b"six", "::1")}
+
+
+@needs_ipv6
+def test_both_wildcards_share_a_port() -> None:
+    inbox = Inbox()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        probe.bind(("::", 0))
+        port = probe.getsockname()[1]
+    with Listener([("0.0.0.0", port), ("::", port)], 65536, inbox), sender() as out:
+        out.sendto(b"four", ("127.0.0.1", port))
+        assert inbox.wait(1)[0][1] == "127.0.0.1"
+
+
+def test_an_address_in_use_is_named_and_nothing_stays_open() -> None:
+    with sender(bind="127.0.0.1") as taken:
+        port = taken.getsockname()[1]
+        listener = Listener([("127.0.0.1", 0), ("127.0.0.1", port)], 65536, Inbox())
+        with pytest.raises(OSError, match=f"127.0.0.1 port {port}"):
+            listener.start()
+        assert listener.listening() == []
+        listener.stop()
+
+
+def test_a_name_that_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    with pytest.raises(OSError, match="cannot listen on collector port 6343: Name or service not known"):
+        Listener([("collector", 6343)], 65536, Inbox()).start()
+
+
+def test_a_bug_behind_it_is_counted_logged_once_and_survived(caplog: pytest.LogCaptureFixture) -> None:
+    inbox = Inbox()
+
+    def fails(batch: list[Received]) -> None:
+        inbox(batch)
+        raise ZeroDivisionError
+
+    with Listener([("127.0.0.1", 0)], 65536, fails) as listener, sender() as out, caplog.at_level(logging.ERROR):
+        for number in range(1, 4):
+            out.sendto(b"x", ("127.0.0.1", listener.listening()[0].port))
+            inbox.wait(number)
+        until(lambda: listener.counters().errors["on_batch"] == 3)
+    assert len([each for each in caplog.records if "lost to a bug" in each.message]) == 1
+
+
+def test_a_flood_comes_in_bounded_batches() -> None:
+    held, release = threading.Event(), threading.Event()
+    inbox = Inbox()
+
+    def slow(batch: list[Received]) -> None:
+        inbox(batch)
+        held.set()
+        release.wait(WAIT_S)
+
+    with Listener([("127.0.0.1", 0)], 1 << 20, slow) as listener, sender() as out:
+        target = ("127.0.0.1", listener.listening()[0].port)
+        out.sendto(b"first", target)
+        assert held.wait(WAIT_S)
+        for _ in range(LISTENER_BATCH_DATAGRAMS + 10):
+            out.sendto(b"x", target)
+        release.set()
+        inbox.wait(LISTENER_BATCH_DATAGRAMS + 11)
+    assert [len(batch) for batch in inbox.batches[:2]] == [1, LISTENER_BATCH_DATAGRAMS]
+
+
+def test_the_kernels_own_drops_are_counted() -> None:
+    held, release = threading.Event(), threading.Event()
+    inbox = Inbox()
+
+    def slow(batch: list[Received]) -> None:
+        inbox(batch)
+        held.set()
+        release.wait(WAIT_S)
+
+    with Listener([("127.0.0.1", 0)], 4096, slow) as listener, sender() as out:
+        target = ("127.0.0.1", listener.listening()[0].port)
+        out.sendto(b"first", target)
+        assert held.wait(WAIT_S)
+        for _ in range(500):
+            out.sendto(bytes(1000), target)
+        drops = listener.counters().kernel_drops
+        if drops is None:
+            release.set()
+            pytest.skip("the system tells nothing of its drops")
+        assert 0 < drops < 500
+        release.set()
+        inbox.wait(501 - drops)
+        out.sendto(b"last", target)
+        inbox.wait(502 - drops)
+        assert listener.counters().kernel_drops == drops
+    assert listener.counters().kernel_drops == drops
+
+
+def test_the_granted_buffer_is_reported_and_a_smaller_one_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    wanted = 1 << 30
+    with caplog.at_level(logging.WARNING), Listener([("127.0.0.1", 0)], wanted, Inbox()) as listener:
+        granted = listener.listening()[0].receive_buffer_bytes
+    assert 0 < granted <= wanted
+    assert (granted < wanted) == any("net.core.rmem_max" in each.message for each in caplog.records)
+
+
+def test_a_system_without_drop_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SO_RXQ_OVFL", 0x7FFF)
+    monkeypatch.setattr(module, "_proc_drops", lambda sockets: {})
+    with Listener([("127.0.0.1", 0)], 65536, Inbox()) as listener:
+        assert listener.counters().kernel_drops is None
+
+
+def test_stop_ends_the_thread_and_may_be_repeated() -> None:
+    listener = Listener([("127.0.0.1", 0)], 65536, Inbox())
+    listener.stop()
+    listener = Listener([("127.0.0.1", 0)], 65536, Inbox())
+    listener.start()
+    port = listener.listening()[0].port
+    with pytest.raises(RuntimeError):
+        listener.start()
+    listener.stop()
+    listener.stop()
+    assert not [each for each in threading.enumerate() if each.name == "sflow-listener"]
+    with sender(bind="127.0.0.1") as again:
+        again.close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", port))
+
+
+def test_senders_without_zone() -> None:
+    assert [module._sender(host) for host in ("10.0.0.1", "fe80::1%eth0", "::ffff:10.0.0.1", "::ffff:0:1")] == [
+        *("10.0.0.1", "fe80::1", "10.0.0.1", "::ffff:0:1"),
+    ]

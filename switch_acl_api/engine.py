@@ -24,6 +24,7 @@ from switch_acl_api.leases import Deadline, deadline_after, expired, remaining_s
 from switch_acl_api.limits import (
     COUNTER_AGE_S,
     DAEMON_LOCK_WAIT_S,
+    FIRST_LOOK_WAIT_S,
     MAX_REQUEST_WAIT_S,
     MAX_WAITING_REQUESTS,
     RETRY_FIRST_S,
@@ -84,7 +85,7 @@ class Engine:
         self._retry_s = RETRY_FIRST_S
         self._verify_at = 0.0
         self._missing: Set[str] = set()
-        self._looked = False
+        self._looked = threading.Event()
         self._counts: Tuple[float, Dict[RuleKey, Count]] = (float("-inf"), {})
         self._counts_mutex = threading.Lock()
         self._trouble: Dict[str, str] = {}
@@ -179,6 +180,7 @@ class Engine:
         ttl_s = self._ttl(ttl_s)
         rules = parse_rules(lines, self._site())
         texts = tuple(str(line) for line in lines)
+        self._looked.wait(FIRST_LOOK_WAIT_S)
         with self._mutex:
             planned = self._planned()
             current = planned.get(name)
@@ -231,6 +233,7 @@ class Engine:
                 parsed[name] = (tuple(str(line) for line in lines), rules, self._ttl(asked_s))
             except (RuleError, Refused) as error:
                 failed[name] = str(error)
+        self._looked.wait(FIRST_LOOK_WAIT_S)
         with self._mutex:
             planned = self._planned()
             removed = [
@@ -334,7 +337,7 @@ class Engine:
         return (
             current.lines == texts
             and (current.lease is None) == (ttl_s is None)
-            and self._looked
+            and self._looked.is_set()
             and not pending
             and not self._policy.uncommitted
             and current.name not in self._missing
@@ -410,6 +413,8 @@ class Engine:
                     # Decided and made known at once, so that nobody renews what is on its way out.
                     expiring = self._expiring(tickets)
                     self._queue.run_also(Ticket(expiring, _ITSELF, ""))
+                if not self._looked.is_set() or not (tickets or expiring):
+                    self._look_now_and_then()
                 if tickets or expiring or self._needs_commit():
                     self._commit(tickets, expiring)
                 self._trouble.pop("loop", None)
@@ -436,16 +441,22 @@ class Engine:
 
     def _needs_commit(self) -> bool:
         """Something is uncommitted (a crash, a failed commit, another hand), or the switch lost rules."""
-        now = time.monotonic()
-        if now >= self._verify_at:
-            self._verify_at = now + VERIFY_INTERVAL_S
+        return (self._policy.uncommitted or bool(self._missing)) and time.monotonic() >= self._retry_at
+
+    def _look_now_and_then(self) -> None:
+        if time.monotonic() >= self._verify_at:
             self._look_for_drift()
-        return (self._policy.uncommitted or bool(self._missing)) and now >= self._retry_at
+            self._verify_at = time.monotonic() + VERIFY_INTERVAL_S
 
     def _look_for_drift(self) -> None:
         """Also what installs the rules after a start: a data plane that died with us has none."""
         self._drop_forbidden()
-        self._looked = True
+        try:
+            self._find_missing()
+        finally:
+            self._looked.set()
+
+    def _find_missing(self) -> None:
         if not self._verify:
             return
         try:

@@ -60,10 +60,12 @@ MAX_IP_OUTPUT_BYTES = 1 * MIB
 IP_TOOL_TIMEOUT_S = 5.0
 # Between two looks at the ERSPAN destination; ARP entries live a minute or more.
 REACH_INTERVAL_S = 20.0
+# Requests right after the start wait so long for the first look at what the switch has.
+FIRST_LOOK_WAIT_S = 10.0
 # Between two looks at whether the switch still has what we installed.
 VERIFY_INTERVAL_S = 30.0
 # After a failed commit that left something undone: first pause and longest pause.
-RETRY_FIRST_S = 2.0
+RETRY_FIRST_S = 0.5
 RETRY_LONGEST_S = 60.0
 # How old counters may be; also how often the tool is asked at most.
 COUNTER_AGE_S = 1.0

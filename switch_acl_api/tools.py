@@ -14,7 +14,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from switch_acl_api.limits import MAX_OUTPUT_LINE_CHARS, MAX_OUTPUT_LINES
 
-_CONTROL = re.compile(r"[^\t\x20-\x7e]")
+_CONTROL = re.compile(r"[^\x20-\x7e]")
 _KILL_AFTER_S = 5
 
 
@@ -98,5 +98,5 @@ def _finish(process: "subprocess.Popen[bytes]") -> None:
 
 def output_lines(text: str) -> List[str]:
     """The last lines of a tool's output, fit for JSON, logs and terminals."""
-    lines = [_CONTROL.sub("?", line)[:MAX_OUTPUT_LINE_CHARS].rstrip() for line in text.splitlines()]
+    lines = [_CONTROL.sub("?", line.expandtabs(1))[:MAX_OUTPUT_LINE_CHARS].rstrip() for line in text.splitlines()]
     return [line for line in lines if line][-MAX_OUTPUT_LINES:]

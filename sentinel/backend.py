@@ -321,3 +321,10 @@ class DaemonBackend:
                 "ACL entries of ours on a switch",
             )
         yield "sentinel_detect_open", {}, float(len(daemon.detector)), "gauge", "Open detections"
+        yield (
+            "sentinel_detect_waiting",
+            {},
+            float(daemon.detector.waiting),
+            "gauge",
+            "Open detections not announced yet",
+        )

@@ -29,7 +29,7 @@ from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
 from sentinel.errors import ConfigError, StoreError
 from sentinel.erspan.decapsulate import Mirrored
-from sentinel.erspan.files import UNAUTHENTICATED, CaptureFiles, CaptureNotes
+from sentinel.erspan.files import CaptureFiles, CaptureNotes
 from sentinel.erspan.receiver import Receiver
 from sentinel.loop import Loop
 from sentinel.model import Capture, CaptureState, Switch
@@ -322,11 +322,14 @@ class Daemon:
                         del wanted[key]
             if capture.state == "ended":
                 self._captures_known.pop(capture.id, None)
-                if self.files is not None:
-                    self.files.end(capture.id)
             else:
                 self._captures_known[capture.id] = capture
+        # First nobody expects its frames any more, then its file is complete.
         self._wanted = wanted
+        if self.files is not None:
+            for capture in captures:
+                if capture.state == "ended":
+                    self.files.end(capture.id)
 
     def send(self, command: do.SwitchCommand) -> None:
         self.pool.send(command)
@@ -376,12 +379,12 @@ class Daemon:
     def _notes(self, capture_id: str) -> CaptureNotes:
         capture = self._captures_known.get(capture_id)
         if capture is None:
-            return CaptureNotes((UNAUTHENTICATED,))
+            return CaptureNotes()
         listed = ", ".join(f"{i.prefix} in {i.feed} ({i.group})" for i in capture.indicators)
         pair = f"{capture.local_ip} and {capture.listed_ip}"
         text = f"Sentinel capture {capture.id}: {pair}; {capture.reason}; listed: {listed}"
         names = tuple((capture.listed_ip, (f"listed-{i.feed}",)) for i in capture.indicators[:1])
-        return CaptureNotes((text, UNAUTHENTICATED), names)
+        return CaptureNotes((text,), names)
 
     def pcap_paths(self, capture_id: str) -> list[Path]:
         if self.files is None:

@@ -71,6 +71,7 @@ class Loop:
         self._thread: threading.Thread | None = None
         self._unsaved: dict[str, Capture] = {}
         self._untold: list[Callable[[], None]] = []
+        self._asked_again: Lookup | None = None
 
     def restore(self, stored: Iterable[Capture]) -> None:
         """Take up the stored captures, before the first step."""
@@ -159,12 +160,19 @@ class Loop:
                 if isinstance(item, Match):
                     commands += self._detected(self.detector.observe(item, now.mono), now)
                 elif callable(item):
+                    self._asked_again = item
                     commands += self._detected(self.detector.delisted(item, now.mono), now)
                 else:
                     if isinstance(item, it.Tick):
                         commands += self._detected(self.detector.expire(now.mono), now)
+                        commands += self._ask_again(now)
                     commands += self.captures.handle(item, now)
             self._carry_out(commands)
+
+    def _ask_again(self, now: it.Now) -> list[do.Command]:
+        """A batch that was matched with the old lists may have come behind the new ones: they are asked once more."""
+        lookup, self._asked_again = self._asked_again, None
+        return [] if lookup is None else self._detected(self.detector.delisted(lookup, now.mono), now)
 
     def _detected(self, events: list[DetectionEvent], now: it.Now) -> list[do.Command]:
         commands: list[do.Command] = []

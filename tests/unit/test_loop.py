@@ -151,6 +151,15 @@ def test_new_lists_delist_and_end_the_capture(loop: Loop, edges: FakeEdges) -> N
     assert [c.ending for c in edges.stored.values()] == ["delisted"]
 
 
+def test_a_match_made_with_the_old_lists_does_not_survive_the_new_ones(loop: Loop, edges: FakeEdges) -> None:
+    loop.post_new_lists(lambda _: ())
+    loop.post_matches([match()])
+    until(lambda: "opened" in edges.told)
+    loop.post(it.Tick())
+    until(lambda: "delisted" in edges.told)
+    until(lambda: not edges.switch.rules)
+
+
 def test_a_bug_in_one_round_is_counted_and_the_next_round_goes_on(
     loop: Loop, edges: FakeEdges, monkeypatch: pytest.MonkeyPatch
 ) -> None:

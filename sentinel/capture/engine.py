@@ -112,7 +112,8 @@ class CaptureEngine:
                 self._restore_hold(capture, now)
                 continue
             since = min(max(now.wall - capture.evidence_at, 0.0), self.policy.quiet_s)
-            left = min(max(capture.ends_at - now.wall, 0.0), limits.MAX_EXTENSION_S)
+            # Both were stored by one clock; today's may be another, so it can only shorten what was left.
+            left = min(max(capture.ends_at - now.wall, 0.0), max(capture.ends_at - capture.evidence_at, 0.0))
             track = _Track(capture, None, now.mono - since, now.mono + left)
             self._tracks[capture.id] = track
             self._by_pair[_pair(capture)] = track
@@ -259,8 +260,7 @@ class CaptureEngine:
         if track and not track.ending:
             seconds = min(event.seconds, limits.MAX_EXTENSION_S)
             track.ends = min(track.ends + seconds, now.mono + limits.MAX_EXTENSION_S)
-            ends_at = now.wall + (track.ends - now.mono)
-            track.capture = replace(track.capture, ends_at=ends_at, note=f"extended by {event.by}")
+            track.capture = replace(track.capture, note=f"extended by {event.by}")
             self._record(track, None, now)
 
     def _detection_ended(self, event: it.DetectionEnded, now: it.Now) -> None:
@@ -644,7 +644,8 @@ class CaptureEngine:
     def _record(self, track: _Track, previous: CaptureState | None, now: it.Now) -> None:
         track.recorded = now.mono
         evidence_at = now.wall - (now.mono - track.evidence)
-        track.capture = replace(track.capture, evidence_at=evidence_at)
+        ends_at = now.wall + (track.ends - now.mono)
+        track.capture = replace(track.capture, evidence_at=evidence_at, ends_at=ends_at)
         self._out.append(do.Record(track.capture, previous))
 
     def _refuse(self, detection: Detection, refusal: Refusal) -> None:

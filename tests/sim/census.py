@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""How often each thing happened, so that a day without it cannot pass for a proof."""
+
+from collections import Counter
+
+from sentinel.capture import events as it
+from sentinel.capture.lifecycle import CAPTURE_EDGES
+
+
+class Census:
+    """Edges of the lifecycle, faults, answers of switches; sums of days can be added up."""
+
+    def __init__(self) -> None:
+        self.edges: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
+        self.events = 0
+
+    def edge(self, old: str, new: str) -> None:
+        self.edges[f"{old} -> {new}"] += 1
+
+    def fault(self, kind: str) -> None:
+        self.faults[kind] += 1
+
+    def answer(self, event: it.Event) -> None:
+        self.answers[type(event).__name__] += 1
+        self.events += 1
+
+    def add(self, other: "Census") -> None:
+        self.edges += other.edges
+        self.faults += other.faults
+        self.answers += other.answers
+        self.events += other.events
+
+    def never(self, faults: set[str]) -> list[str]:
+        """Edges of the table and kinds of fault that did not happen."""
+        edges = {f"{old} -> {new}" for old, news in CAPTURE_EDGES.items() for new in news}
+        return sorted(edges - set(self.edges)) + sorted(faults - set(self.faults))
+
+    def lines(self) -> list[str]:
+        rows = [("edge", self.edges), ("fault", self.faults), ("answer", self.answers)]
+        return [f"{kind:7} {name:32} {count:9,}" for kind, counts in rows for name, count in sorted(counts.items())]

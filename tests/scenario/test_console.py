@@ -113,6 +113,13 @@ def test_an_event_refreshes_the_page_at_once_and_an_open_fold_stays_open(page: P
         page.until("document.querySelector('#captures tbody tr')")
         backend.ring.append(eve.alert(backend.found[0], state="open"))
         page.until("document.querySelector('#stream li')")
+        backend.ring.append(
+            {
+                "event_type": "feed",
+                "feed": {"name": "et", "outcome": "changed", "added": 3, "removed": 1, "local_listed": ["10.1.0.0/24"]},
+            }
+        )
+        page.until("document.querySelector('#stream').innerText.includes('lists addresses of ours: 10.1.0.0/24')")
         page.evaluate(
             "document.querySelector('#captures summary').click(); document.querySelector('#captures summary').focus()"
         )

@@ -165,13 +165,22 @@ function countDown() {
   }
 }
 
+function eventWords(event) {
+  const { capture, feed } = event;
+  if (capture) {
+    return [badge(capture.state), " ", data(`${safe(capture.local_ip)} ↔ ${safe(capture.listed_ip)}`, "mono"), " ", data(safe(capture.note || capture.reason), "dim")];
+  }
+  if (feed) {
+    const ours = Array.isArray(feed.local_listed) && feed.local_listed.length
+      ? data(` lists addresses of ours: ${safe(feed.local_listed.join(", "))}`, "why") : null;
+    return [badge(feed.outcome), " ", data(safe(feed.name)), ` +${number(feed.added)} −${number(feed.removed)} `, data(safe(feed.detail || feed.reason), "dim"), ours];
+  }
+  return [event.sentinel?.state ? badge(event.sentinel.state) : null, " ", data(safe(event.alert?.signature ?? event.message ?? event.event_type))];
+}
+
 function eventLine(event) {
-  const capture = event.capture;
-  const words = capture
-    ? [badge(capture.state), " ", data(`${safe(capture.local_ip)} ↔ ${safe(capture.listed_ip)}`, "mono"), " ", data(safe(capture.note || capture.reason), "dim")]
-    : [event.sentinel?.state ? badge(event.sentinel.state) : null, " ", data(safe(event.alert?.signature ?? event.message ?? event.event_type))];
   return element("li", {}, element("time", {}, eventTime(event.timestamp)), " ",
-    element("span", { class: "kind" }, safe(event.event_type)), " ", ...words);
+    element("span", { class: "kind" }, safe(event.event_type)), " ", ...eventWords(event).filter(Boolean));
 }
 
 function showEvents(events) {

@@ -8,7 +8,7 @@ from struct import pack
 from sentinel.model import CountersSample, FlowSample, Record
 from sentinel.sflow.datagram import BadSample, Datagram, Sample, UnknownSample
 from sentinel.sflow.records import encode_counter, encode_flow, tag_number
-from sentinel.sflow.xdr import address, opaque
+from sentinel.sflow.xdr import address, opaque, padded
 
 _FLOW, _COUNTERS, _FLOW_EXPANDED, _COUNTERS_EXPANDED, _DISCARD = 1, 2, 3, 4, 5
 _ETHERNET = 1
@@ -91,7 +91,7 @@ def _sample(sample: Sample) -> bytes:
     if isinstance(sample, BadSample):
         raise ValueError(f"sample {sample.index} was not decoded: {sample.reason}")  # noqa: TRY004 - a value it is
     if isinstance(sample, UnknownSample):
-        return _words(tag_number(sample.tag)) + _words(sample.length) + bytes(sample.length)
+        return _words(tag_number(sample.tag), sample.length) + padded(bytes(sample.length))
     tag = tag_number(sample.tag)
     if isinstance(sample, CountersSample):
         head = _words(sample.sequence)

@@ -159,10 +159,6 @@ def encode_counter(record: Record) -> bytes:
     return encode(_COUNTER, record.tag, record.fields)
 
 
-def layouts() -> dict[str, list[tuple[str, str]]]:
-    """Every known record: ``"flow 0:1": [(field, XDR type), …]``."""
-    return {
-        f"{kind} {layout.text}": [(name, field.name) for name, field in layout.fields]
-        for kind, table in (("flow", _FLOW), ("counter", _COUNTER))
-        for layout in table.values()
-    }
+def layouts(*, flow: bool) -> list[Layout]:
+    """The layouts of all known flow records, or of all known counter records."""
+    return list((_FLOW if flow else _COUNTER).values())

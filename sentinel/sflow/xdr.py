@@ -19,12 +19,17 @@ from sentinel.sflow.cursor import Cursor
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One XDR type. ``least`` is the least number of octets a value takes; ``read`` raises ``DecodeError``."""
+    """One XDR type. ``least`` is the least number of octets a value takes; ``read`` raises ``DecodeError``.
+
+    ``element`` is what an array consists of, ``fields`` what a struct does.
+    """
 
     name: str
     least: int
     read: Callable[[Cursor], Any]
     write: Callable[[Any], bytes]
+    element: "Kind | None" = None
+    fields: "Fields" = ()
 
 
 Fields = tuple[tuple[str, Kind], ...]
@@ -75,7 +80,7 @@ def array(element: Kind) -> Kind:
     def write(values: Sequence[Any]) -> bytes:
         return pack(">I", len(values)) + b"".join(element.write(value) for value in values)
 
-    return Kind(f"{element.name}<>", 4, read, write)
+    return Kind(f"{element.name}<>", 4, read, write, element)
 
 
 def struct(*fields: tuple[str, Kind]) -> Kind:
@@ -87,7 +92,7 @@ def struct(*fields: tuple[str, Kind]) -> Kind:
     def write(values: Mapping[str, Any]) -> bytes:
         return b"".join(kind.write(values.get(name)) for name, kind in fields)
 
-    return Kind("struct", sum(kind.least for _, kind in fields), read, write)
+    return Kind("struct", sum(kind.least for _, kind in fields), read, write, fields=fields)
 
 
 U32 = Kind("unsigned int", 4, Cursor.u32, lambda v: pack(">I", v))

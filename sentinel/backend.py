@@ -12,6 +12,7 @@ from sentinel.capture import events as it
 from sentinel.errors import StoreError
 from sentinel.model import Capture, Detection
 from sentinel.report.metrics import Metrics, Reading, counters
+from sentinel.sflow.agents import AgentHealth
 from sentinel.web.backend import NotFound, NotHere, Refused, Row
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class DaemonBackend:
         self._daemon = daemon
         self._metrics = Metrics(self._readings)
         self._frames: dict[tuple[str, str], int] = {}
-        self._rate = (0.0, 0, 0.0)
+        self._rates: dict[tuple[str, int], tuple[float, int, float]] = {}
 
     # --- reads -----------------------------------------------------------------------------------
 
@@ -66,6 +67,7 @@ class DaemonBackend:
                     "last_seen": health.last_seen,
                     "datagrams": health.datagrams,
                     "samples": health.samples,
+                    "samples_per_s": self._samples_per_s(health),
                     "lost_datagrams": health.lost,
                     "loss_pct": round(100 * health.lost / heard, 2) if heard else 0.0,
                     "sampling_rate": max(health.sampling_rates, default=None),
@@ -132,6 +134,7 @@ class DaemonBackend:
     def health(self) -> Row:
         daemon = self._daemon
         problems = self._problems()
+        agents = daemon.agents.snapshot()
         failing = bool(daemon.loop.store_error)
         return {
             "status": "failing" if failing else "degraded" if problems else "ok",
@@ -141,8 +144,8 @@ class DaemonBackend:
             "started_at": daemon.started_at,
             "erspan_destination": daemon.settings.capture.erspan_destination,
             "quiet_s": daemon.settings.capture.quiet_s,
-            "agents": len({health.agent for health in daemon.agents.snapshot()}),
-            "samples_per_s": self._samples_per_s(),
+            "agents": len({health.agent for health in agents}),
+            "samples_per_s": round(sum(map(self._samples_per_s, agents)), 1),
             "indicators": len(daemon.loader.current.blacklist),
         }
 
@@ -260,13 +263,15 @@ class DaemonBackend:
             problems += daemon.receiver.opened.refused
         return problems
 
-    def _samples_per_s(self) -> float:
-        at, samples, shown = self._rate
-        now = time.monotonic()
+    def _samples_per_s(self, health: AgentHealth) -> float:
+        """Over at least a second between two looks; whoever looks more often gets the last figure."""
+        key, now = (health.agent, health.sub_agent), time.monotonic()
+        at, samples, shown = self._rates.get(key, (now, health.samples, 0.0))
         if now - at >= 1.0:
-            seen = sum(health.samples for health in self._daemon.agents.snapshot())
-            shown = round(max(0, seen - samples) / (now - at), 1) if at else 0.0
-            self._rate = (now, seen, shown)
+            shown = round(max(0, health.samples - samples) / (now - at), 1)
+        elif key in self._rates:
+            return shown
+        self._rates[key] = (now, health.samples, shown)
         return shown
 
     def _readings(self) -> Iterator[Reading]:

@@ -143,7 +143,8 @@ class Daemon:
         self._on_event = on_event
         self._url_of_agent = url_of_agent(settings)
         self.store = Store(sqlite_url(settings.state_dir / "sentinel.db"))
-        self.ring = EventRing()
+        # Numbers that begin above those of any earlier run tell a client that asks for later ones what it missed.
+        self.ring = EventRing(first_id=int(time.time() * 1000))
         self.event_log = EventLog(settings.report.eve_file or settings.state_dir / "eve.json")
         self.loader = loader_of(settings)
         self.agents = AgentTable()
@@ -335,10 +336,15 @@ class Daemon:
         self.pool.send(command)
 
     def tell_detection(self, event: DetectionEvent) -> None:
-        if event.kind == "changed":
-            self.ring.append(eve.alert(event.detection, state="changed"))
+        if event.kind == "opened":
+            self._tell(eve.alert(event.detection, state="opened"))
             return
-        self._tell(eve.alert(event.detection, state=event.kind))
+        alert = eve.alert(event.detection, state=event.kind, timestamp=time.time())
+        if event.kind == "changed":
+            # The log has a detection's opening and closing; who watches live wants the steps between.
+            self.ring.append(alert)
+        else:
+            self._tell(alert)
 
     def tell_capture(self, capture: Capture, previous: CaptureState) -> None:
         log.info("capture %s: %s -> %s: %s", capture.id, previous, capture.state, capture.note)

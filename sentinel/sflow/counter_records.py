@@ -114,7 +114,7 @@ COUNTER_RECORDS: dict[tuple[int, int], tuple[str, Fields]] = {
         ),
     ),
     (0, 8): ("slow_path_counts", _u32("unknown other cam_miss cam_full no_hw_support cntrl")),
-    # InfiniBand ports and priority flow control: known by name; sflow.org publishes no layout.
+    # InfiniBand ports and, below, priority flow control: known by name only, their bodies are passed over.
     (0, 9): ("ib_counters", ()),
     (0, 10): (
         "sfp",
@@ -233,7 +233,7 @@ COUNTER_RECORDS: dict[tuple[int, int], tuple[str, Fields]] = {
             *_u32("thread_num_live thread_num_daemon thread_num_started fd_open_count fd_max_count"),
         ),
     ),
-    # The first memcache structure had no published 64-bit layout; agents send 2204.
+    # Superseded by 2204: known by name only.
     (0, 2200): ("memcache_counters_2200", ()),
     (0, 2201): (
         "http_counters",

@@ -57,7 +57,11 @@ DONE = Outcome(200)
 
 
 class Committer:
-    """Its caller holds the policy's lock. ``lasterror`` is that of the last batch, ``None`` when it went well."""
+    """Its caller holds the policy's lock.
+
+    ``lasterror`` is that of the last batch, ``None`` when it went well. ``dropped`` are rules that an earlier, dead hand
+    was trying to install and that were withdrawn in the last batch.
+    """
 
     def __init__(
         self, policy: PolicyDir, driver: Driver, verify: bool = True, observe: Optional[Callable[[str], None]] = None
@@ -70,10 +74,12 @@ class Committer:
         self._last: Optional[CommitError] = None
         self._keep_fds: Sequence[int] = ()
         self.lasterror: Optional[CommitError] = None
+        self.dropped: List[str] = []
 
     def run(self, changes: Sequence[Change], lock_fd: int) -> List[Outcome]:
         """One outcome per change. Each name occurs once."""
         self._keep_fds = (lock_fd,)
+        self.dropped = []
         try:
             return self._run(changes)
         except OSError as error:
@@ -83,9 +89,15 @@ class Committer:
 
     def _run(self, changes: Sequence[Change]) -> List[Outcome]:
         before = self._policy.acls()
-        puts = [change for change in changes if isinstance(change, Put)]
-        self._policy.mark_uncommitted()
-        gone = self._remove([change for change in changes if isinstance(change, Remove)], before)
+        named = {change.name for change in changes}
+        unproved = self._policy.unproved()
+        tried = [before.pop(name) for name in sorted(before) if before[name].nonce in unproved]
+        # What a dead hand was trying is tried again, and goes if it is to blame.
+        puts = [Put(acl) for acl in tried if acl.name not in named]
+        puts += [change for change in changes if isinstance(change, Put)]
+        before_and_tried = dict(before, **{acl.name: acl for acl in tried})
+        self._policy.mark_uncommitted(put.acl.nonce for put in puts)
+        gone = self._remove([change for change in changes if isinstance(change, Remove)], before_and_tried)
         failure = self._try(puts, before, gone)
         self.lasterror = failure
         if failure is None:
@@ -95,8 +107,10 @@ class Committer:
         base = self._commit([], gone)
         if base is not None:
             self.lasterror = base
+            self.dropped = [acl.name for acl in tried]
             return [_not_ours(base)] * len(changes)
         outcomes = self._blame(puts, before, failure)
+        self.dropped = [name for name, outcome in outcomes.items() if name not in named and not outcome.ok]
         if self._last is None:
             self._policy.clear_uncommitted()
         return [outcomes.get(change.name, DONE) if isinstance(change, Put) else DONE for change in changes]

@@ -496,6 +496,8 @@ class Engine:
             ticket.finish({change.name: result[change.name] for change in ticket.changes})
             self._note(ticket.changes, ticket.owner, ticket.peer, result, before)
         self._note(expiring, _ITSELF, "", result, before)
+        for name in self._committer.dropped:
+            audit("withdraw", name, _ITSELF, "", 502, 0, "was being installed when the shim died, and is not accepted")
 
     def _schedule_retry(self) -> None:
         if self._policy.uncommitted or self._missing:

@@ -54,7 +54,9 @@ def _expire(policy: PolicyDir, driver: Driver, clock: BootClock, boot: bool, ver
         return 0
     committer = Committer(policy, driver, verify)
     committer.run([Remove(acl.name, "expired", acl.nonce) for acl in gone], lock_fd)
-    if committer.lasterror is not None:
+    for name in committer.dropped:
+        _log.warning('removing rule "%s": its installation was interrupted, and it is not accepted', name)
+    if policy.uncommitted:
         _log.error("removed, but not committed: %s; the timer will come again", committer.lasterror)
         return 1
     return 0

@@ -39,6 +39,9 @@ LISTEN_BACKLOG = 128
 # From accept (or from the end of the last answer) to the last octet of the request, TLS handshake included.
 REQUEST_DEADLINE_S = 15.0
 RESPONSE_DEADLINE_S = 15.0
+# After an answer that was given before the whole body had come: for so long, and so often, the rest is read and dropped.
+LINGER_S = 3.0
+MAX_LINGER_READS = 1024
 MAX_REQUEST_LINE_BYTES = 8 * KIB
 # How often expired deadlines are looked for; the error of every connection deadline.
 REAP_INTERVAL_S = 0.25

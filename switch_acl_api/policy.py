@@ -9,7 +9,7 @@ one rename and no crash parts them. A file of ours whose comment cannot be read 
 it was made for (``nonce``). Losing it means rules end at their first deadline, never later.
 
 ``uncommitted`` exists from before the first change of policy.d until the data plane has taken it: whoever finds it,
-commits.
+commits. It names the files that were being tried, so that a bad one does not stay because its writer died.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ import re
 import stat
 import uuid
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from switch_acl_api.leases import PASSED, Deadline
 from switch_acl_api.limits import MAX_POLICY_FILE_BYTES, MAX_STATE_FILE_BYTES
 from switch_acl_api.lock import ProcessLock
 
 _FILE = re.compile(r"50rest-([a-z0-9_]{1,64})\.rules\Z")
-_TEMP = re.compile(r"\.50rest-.*\.tmp\Z")
+_TEMP = re.compile(r"(\.50rest-|leases\.|uncommitted\.).*\.tmp\Z")
 _HEADER = "# switch-acl-api "
 _OWNER = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
 
@@ -152,10 +152,22 @@ class PolicyDir:
         temp = self._state / "leases.{}.tmp".format(new_nonce())
         _replace(temp, self._leases_file, json.dumps(table).encode("ascii"), 0o600, durable=False)
 
-    def mark_uncommitted(self) -> None:
-        if not self._mark.exists():
-            os.close(os.open(str(self._mark), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            _sync_folder(self._state)
+    def mark_uncommitted(self, nonces: Iterable[str] = ()) -> None:
+        """Before the first change. ``nonces`` are of files about to be written, which nothing has proved yet."""
+        known = self.unproved()
+        if not self._mark.exists() or not known.issuperset(nonces):
+            text = json.dumps(sorted(known.union(nonces)))
+            temp = self._state / "uncommitted.{}.tmp".format(new_nonce())
+            _replace(temp, self._mark, text.encode("ascii"), 0o600, durable=True)
+
+    def unproved(self) -> Set[str]:
+        """The nonces of files that were being committed when somebody died."""
+        try:
+            with self._mark.open("rb") as file:
+                found = json.loads(file.read(MAX_STATE_FILE_BYTES).decode("ascii"))
+        except (OSError, ValueError, RecursionError):
+            return set()
+        return {nonce for nonce in found if isinstance(nonce, str)} if isinstance(found, list) else set()
 
     def clear_uncommitted(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -176,7 +188,7 @@ class PolicyDir:
 def _leftovers(folder: Path) -> Iterator[Path]:
     with contextlib.suppress(FileNotFoundError), os.scandir(str(folder)) as listing:
         for item in listing:
-            if _TEMP.match(item.name) or (item.name.startswith("leases.") and item.name.endswith(".tmp")):
+            if _TEMP.match(item.name):
                 yield folder / item.name
 
 

@@ -23,8 +23,10 @@ from urllib.parse import unquote
 from switch_acl_api.app import CLIENT_NAME_KEY
 from switch_acl_api.counters import Counters
 from switch_acl_api.limits import (
+    LINGER_S,
     LISTEN_BACKLOG,
     MAX_CONNECTIONS,
+    MAX_LINGER_READS,
     MAX_REQUEST_LINE_BYTES,
     REAP_INTERVAL_S,
     REQUEST_DEADLINE_S,
@@ -82,6 +84,17 @@ class Connection:
         if left <= 0:
             raise socket.timeout("deadline")
         return left
+
+    def linger(self, expected: int) -> None:
+        """Take what is still being sent: closing on unread octets would make the kernel throw the answer away."""
+        self.begin(LINGER_S)
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)
+        for _ in range(MAX_LINGER_READS):
+            self.sock.settimeout(self.left())
+            got = len(self.sock.recv(65_536))
+            expected -= got
+            if not got or expected <= 0:
+                return
 
     def cut(self) -> None:
         """End it from another thread: what its own thread is reading ends."""
@@ -171,6 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
             # What was not read would be taken for the next request.
             self.close_connection = True
         self._answer(status, headers, content)
+        if body.left:
+            self._connection.linger(body.left)
 
     def _body_length(self) -> Optional[int]:
         if self.headers.get("Transfer-Encoding") is not None:

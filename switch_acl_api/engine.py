@@ -15,10 +15,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Se
 from switch_acl_api.audit import audit
 from switch_acl_api.budget import Budget, rules_of
 from switch_acl_api.clock import BootClock
-from switch_acl_api.commits import Change, Committer, Outcome, Put, Remove, keys_of
+from switch_acl_api.commits import Change, Committer, Outcome, Put, Remove, keys_of, targets_of
 from switch_acl_api.counters import Counters
 from switch_acl_api.drivers.base import Count, Driver
-from switch_acl_api.errors import ListingError, LockBusyError, Refused, RuleError
+from switch_acl_api.errors import CommitError, ListingError, LockBusyError, Refused, RuleError
 from switch_acl_api.grammar import Rule, RuleKey, Site, parse_rules
 from switch_acl_api.leases import Deadline, deadline_after, expired, remaining_s
 from switch_acl_api.limits import (
@@ -86,6 +86,7 @@ class Engine:
         self._verify_at = 0.0
         self._missing: Set[str] = set()
         self._looked = threading.Event()
+        self._renewed = threading.Event()
         self._counts: Tuple[float, Dict[RuleKey, Count]] = (float("-inf"), {})
         self._counts_mutex = threading.Lock()
         self._trouble: Dict[str, str] = {}
@@ -121,7 +122,7 @@ class Engine:
 
     def problems(self) -> List[str]:
         """What an operator should know, in words."""
-        found = [text for _, text in sorted(self._trouble.items())]
+        found = [text for _, text in sorted(self._trouble.items())] + self.driver.problems()
         error = self._committer.lasterror
         if error is not None and self._policy.uncommitted:
             found.append("the last commit failed: {}".format(error.error))
@@ -374,6 +375,7 @@ class Engine:
             raise Refused(503, str(error)) from error
         except OSError as error:
             raise Refused(503, "leases cannot be written: {}".format(error.strerror)) from error
+        self._renewed.set()
         return {acl.name for acl, _ in kept}
 
     # --- waiting for a commit --------------------------------------------------------------------
@@ -417,6 +419,8 @@ class Engine:
                     self._look_now_and_then()
                 if tickets or expiring or self._needs_commit():
                     self._commit(tickets, expiring)
+                elif self._renewed.is_set():
+                    self._tell_renewed()
                 self._trouble.pop("loop", None)
             except Exception as error:  # noqa: BLE001 -- this thread removes rules; nothing may end it
                 self._counters.add("loop_errors")
@@ -447,6 +451,7 @@ class Engine:
         if time.monotonic() >= self._verify_at:
             self._look_for_drift()
             self._verify_at = time.monotonic() + VERIFY_INTERVAL_S
+            self._renewed.set()
 
     def _look_for_drift(self) -> None:
         """Also what installs the rules after a start: a data plane that died with us has none."""
@@ -498,6 +503,21 @@ class Engine:
         self._note(expiring, _ITSELF, "", result, before)
         for name in self._committer.dropped:
             audit("withdraw", name, _ITSELF, "", 502, 0, "was being installed when the shim died, and is not accepted")
+
+    def _tell_renewed(self) -> None:
+        """A data plane that keeps leases itself learns the deadlines here, in the thread that commits.
+
+        Otherwise a rule could be renewed there that a commit has just removed.
+        """
+        self._renewed.clear()
+        if not self.driver.keeps_leases:
+            return
+        try:
+            with self._policy.lock.held(DAEMON_LOCK_WAIT_S) as lock_fd:
+                self.driver.renew(targets_of(self._policy.acls()), (lock_fd,))
+        except (CommitError, LockBusyError) as error:
+            _log.warning("leases could not be renewed in the switch: %s", error)
+            self._policy.mark_uncommitted()
 
     def _schedule_retry(self) -> None:
         if self._policy.uncommitted or self._missing:

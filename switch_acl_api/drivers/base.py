@@ -32,13 +32,15 @@ class Driver(abc.ABC):
     """``commit`` and ``installed`` may be called from any thread, ``commit`` from one at a time.
 
     ``outlives_process``: rules stay when the shim dies, so another process can and must remove them. ``ipv6``: takes
-    ``[ip6tables]``. ``loopback_mirror``: its ERSPAN may go to loopback.
+    ``[ip6tables]``. ``loopback_mirror``: its ERSPAN may go to loopback. ``keeps_leases``: the data plane itself forgets
+    a rule whose lease ran out, so it must be told of renewals.
     """
 
     name = ""
     ipv6 = False
     outlives_process = True
     loopback_mirror = False
+    keeps_leases = False
 
     def start(self) -> None:
         """Open what is needed. Raises ``OSError``."""
@@ -55,6 +57,10 @@ class Driver(abc.ABC):
         ``keep_fds`` are descriptors for a child process to inherit. Raises ``CommitError``.
         """
 
+    def renew(self, targets: Sequence[Target], keep_fds: Tuple[int, ...] = ()) -> None:  # noqa: ARG002 -- see commit
+        """As ``commit``, when at most the leases of ``targets`` have changed; counters go on. Raises ``CommitError``."""
+        return
+
     @abc.abstractmethod
     def installed(self) -> Dict[RuleKey, Count]:
         """Every ERSPAN rule the data plane has, other people's too. Raises ``ListingError``."""
@@ -65,6 +71,10 @@ class Driver(abc.ABC):
 
     def reach(self) -> List[Dict[str, Any]]:
         """Per ERSPAN destination ``destination``, ``reachable``, ``via``, ``neighbour``, ``detail``."""
+        return []
+
+    def problems(self) -> List[str]:
+        """What this machine lacks, in words for an operator."""
         return []
 
     def tcam_free(self) -> Optional[int]:

@@ -58,7 +58,7 @@ class Driver(abc.ABC):
         """
 
     def renew(self, targets: Sequence[Target], keep_fds: Tuple[int, ...] = ()) -> None:  # noqa: ARG002 -- see commit
-        """As ``commit``, when at most the leases of ``targets`` have changed; counters go on. Raises ``CommitError``."""
+        """As ``commit``, when at most the leases have changed; counters go on. Raises ``CommitError``."""
         return
 
     @abc.abstractmethod

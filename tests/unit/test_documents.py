@@ -172,7 +172,7 @@ def test_metrics_that_are_named_are_exported(metrics: str) -> None:
 def test_reasons_that_are_named_are_given() -> None:
     [row] = [line for line in read(OPERATIONS).splitlines() if "refused_…" in line]
     named = {word for words in re.findall(r"((?:`\w+`(?:, )?)+):", row) for word in re.findall(r"`(\w+)`", words)}
-    source = "".join(read(ROOT / "sentinel" / "capture" / name) for name in ("engine.py", "policy.py"))
+    source = "".join(read(path) for path in (ROOT / "sentinel" / "capture").glob("*.py"))
     assert len(named) > 5
     assert named <= set(re.findall(r'Refusal\("(\w+)"', source))
 

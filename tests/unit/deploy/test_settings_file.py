@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from sentinel.blacklist.catalogue import shipped_descriptors
 from sentinel.config.inventory import read_inventory
 from sentinel.config.settings import Settings, SwitchEntry, parse
 
@@ -59,6 +60,11 @@ def test_the_shipped_file_is_valid() -> None:
     settings = parse(tomllib.loads(SHIPPED.read_text(encoding="utf-8")), "sentinel.toml")
     assert settings.capture.mode == "dry-run"
     assert [switch.name for switch in settings.switch] == ["leaf1"]
+
+
+def test_the_feeds_it_names_come_along() -> None:
+    enabled = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))["feeds"]["enabled"]
+    assert set(enabled) <= set(shipped_descriptors())
 
 
 def test_it_is_valid_with_every_setting_in_force() -> None:

@@ -59,8 +59,8 @@ DONE = Outcome(200)
 class Committer:
     """Its caller holds the policy's lock.
 
-    ``lasterror`` is that of the last batch, ``None`` when it went well. ``dropped`` are rules that an earlier, dead hand
-    was trying to install and that were withdrawn in the last batch.
+    ``lasterror`` is that of the last batch, ``None`` when it went well. ``dropped`` are rules that an earlier, dead
+    hand was trying to install and that were withdrawn in the last batch.
     """
 
     def __init__(

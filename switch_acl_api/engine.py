@@ -86,6 +86,8 @@ class Engine:
         self._verify_at = 0.0
         self._missing: Set[str] = set()
         self._looked = threading.Event()
+        # Did the last commit that ended leave switch and files in agreement? (The mark also stands while one runs.)
+        self._settled = False
         self._renewed = threading.Event()
         self._counts: Tuple[float, Dict[RuleKey, Count]] = (float("-inf"), {})
         self._counts_mutex = threading.Lock()
@@ -203,21 +205,24 @@ class Engine:
         """Removes ``names``, or all of this owner's; true when committed. Raises ``Refused``."""
         with self._mutex:
             planned = self._planned()
+            pending = {change.name for change in self._queue.pending() if isinstance(change, Remove)}
             if names is None:
                 names = [name for name in sorted(planned) if planned[name].owner == owner]
+            else:
+                pending.intersection_update(names)
             for name in names:
                 self._check_owner(planned.get(name), owner)
             on_disk = self._policy.acls()
             wanted = [name for name in names if name in planned or name in on_disk]
             # Absent from the files, but the switch may still have it: its removal was not committed yet.
-            if not wanted and not self._policy.uncommitted:
+            if not wanted and not pending and self._settled:
                 return True
             ticket = self._enqueue([Remove(name, "deleted") for name in wanted], owner, peer, wait)
         if not wait:
             return False
         self._wait(ticket)
         failed = next((outcome for outcome in ticket.outcomes.values() if not outcome.ok), None)
-        if failed is None and not wanted and self._policy.uncommitted:
+        if failed is None and not wanted and not self._settled:
             failed = Outcome(503, "a removal is not committed yet")
         if failed is not None:
             raise _refusal(failed)
@@ -340,7 +345,7 @@ class Engine:
             and (current.lease is None) == (ttl_s is None)
             and self._looked.is_set()
             and not pending
-            and not self._policy.uncommitted
+            and self._settled
             and current.name not in self._missing
         )
 
@@ -423,6 +428,7 @@ class Engine:
                     self._tell_renewed()
                 self._trouble.pop("loop", None)
             except Exception as error:  # noqa: BLE001 -- this thread removes rules; nothing may end it
+                self._settled = False
                 self._counters.add("loop_errors")
                 self._trouble["loop"] = "the background loop failed: {}".format(type(error).__name__)
                 _log.exception("the background loop failed")
@@ -456,6 +462,7 @@ class Engine:
     def _look_for_drift(self) -> None:
         """Also what installs the rules after a start: a data plane that died with us has none."""
         self._drop_forbidden()
+        self._settled = not self._policy.uncommitted
         try:
             self._find_missing()
         finally:
@@ -518,9 +525,11 @@ class Engine:
         except (CommitError, LockBusyError) as error:
             _log.warning("leases could not be renewed in the switch: %s", error)
             self._policy.mark_uncommitted()
+            self._settled = False
 
     def _schedule_retry(self) -> None:
-        if self._policy.uncommitted or self._missing:
+        self._settled = not self._policy.uncommitted
+        if self._missing or not self._settled:
             self._retry_at = time.monotonic() + self._retry_s
             self._retry_s = min(2 * self._retry_s, RETRY_LONGEST_S)
         else:

@@ -40,7 +40,7 @@ def together(shim: Shim, *puts: tuple[str, list[str]]) -> dict[str, requests.Res
     behave(shim.home, **behaviour, sleep=0.4)
     first = threading.Thread(target=shim.put, args=("warm_up", acl("10.9.9.9")))
     first.start()
-    wait_until(lambda: (shim.home / "busy").exists())
+    wait_until((shim.home / "busy").exists)
 
     def put(name: str, lines: list[str]) -> None:
         answers[name] = shim.put(name, lines)
@@ -197,7 +197,7 @@ def test_while_the_tool_hangs_health_and_lists_are_answered(shim: Shim) -> None:
     behave(shim.home, sleep=0.8)
     waiting = threading.Thread(target=shim.put, args=("new", acl("10.0.0.2")))
     waiting.start()
-    wait_until(lambda: (shim.home / "busy").exists())
+    wait_until((shim.home / "busy").exists)
     assert shim.call("GET", "/healthz", timeout=0.5).ok
     assert shim.call("POST", "/acl/renew?ttl=200", timeout=0.5).json()["renewed"]["one"]
     assert (shim.home / "busy").exists(), "the commit still runs"

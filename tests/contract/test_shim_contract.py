@@ -33,7 +33,7 @@ def shim(world: Shim) -> Iterator[Shim]:
 
 def test_the_articles_two_lines(shim: Shim) -> None:
     put = subprocess.run(
-        ["curl", "-sS", "-H", "Content-Type:application/json", "-X", "PUT", "--data", ARTICLE_LINES]
+        ["curl", "-sS", "-H", "Content-Type:application/json", "-X", "PUT", "--data", ARTICLE_LINES]  # noqa: RUF005
         + [f"{shim.url}/acl/erspan1", "-w", "%{http_code}", "-o", "/dev/null"],
         capture_output=True,
         check=True,

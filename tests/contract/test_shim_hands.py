@@ -102,6 +102,18 @@ def test_a_restart_with_nothing_expired_commits_nothing(shim: Shim) -> None:
     assert shim.commits() == commits
 
 
+def test_renewing_by_put_during_somebody_elses_commit_adds_no_commit(shim: Shim) -> None:
+    shim.put("one", acl("10.0.0.1"), ttl=60)
+    behave(shim.home, sleep=0.5)
+    commits = shim.commits()
+    other = threading.Thread(target=shim.put, args=("other", acl("10.0.0.2")))
+    other.start()
+    wait_until((shim.home / "busy").exists)
+    assert shim.put("one", acl("10.0.0.1"), ttl=60).json()["changed"] is False
+    other.join()
+    assert shim.commits() == commits + 1
+
+
 def test_a_switch_that_forgot_its_rules_gets_them_again(shim: Shim) -> None:
     shim.put("one", acl("10.0.0.1"), ttl=60)
     shim.kill()
@@ -114,7 +126,7 @@ def test_killed_between_files_and_commit(shim: Shim) -> None:
     shim.put("one", acl("10.0.0.1"), ttl=60)
     behave(shim.home, sleep=1.0)
     threading.Thread(target=lambda: _ignore(shim), daemon=True).start()
-    wait_until(lambda: (shim.home / "busy").exists())
+    wait_until((shim.home / "busy").exists)
     shim.kill()
     # The tool outlives its caller; the next hand waits for it instead of committing beside it.
     assert shim.expire() == 0

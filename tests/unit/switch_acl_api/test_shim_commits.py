@@ -23,7 +23,7 @@ FOREVER = Deadline("boot-1", 1e7)
 
 
 class MemoryDriver(Driver):
-    """Refuses files that hold a poisoned source; ``broken`` refuses everything; dies before or after ``die_at`` commits."""
+    """Refuses files that hold a poisoned source; ``broken`` refuses everything; ``room`` is its TCAM."""
 
     name = "memory"
 

@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: demo test unit lint types wheel shim clean
+.PHONY: demo test unit lint types sim wheel shim clean
 
 demo: $(VENV)/.run ## a compromised host being caught, on an emulated fabric
 	@$(BIN)/sentinel demo $(DEMO_ARGS)
@@ -25,11 +25,14 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-wheel: $(VENV)/.test ## dist/*.whl
-	rm -rf dist build
-	$(BIN)/python -m build --wheel --outdir dist .
+sim: $(VENV)/.test ## 1,000 seeds of a virtual day each: captures against a fabric that fails
+	$(BIN)/python -m tests.sim --seeds 1000
 
-shim: $(VENV)/.test ## dist/switch-acl-api.pyz, the one file a switch needs (Python 3.7 or newer there)
+wheel: $(BIN)/python ## dist/*.whl
+	rm -rf dist build
+	$(BIN)/python -m pip wheel -q --no-deps --wheel-dir dist .
+
+shim: $(BIN)/python ## dist/switch-acl-api.pyz, the one file a switch needs (Python 3.7 or newer there)
 	mkdir -p dist
 	$(BIN)/python deploy/switch/build_zipapp.py dist/switch-acl-api.pyz
 

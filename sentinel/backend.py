@@ -296,9 +296,15 @@ class DaemonBackend:
                 yield f"sentinel_{stage}_{name}_total", {}, float(count), "counter", f"{stage}: {name}"
         for name, count in dict(daemon.captures.counters).items():
             yield "sentinel_capture_events_total", {"kind": name}, float(count), "counter", "Capture engine, by kind"
-        for (feed, kind, reason), count in daemon.loader.counters().items():
-            labels = {"feed": feed, "kind": kind, "reason": reason}
-            yield "sentinel_blacklist_feed_total", labels, float(count), "counter", "Feeds, by outcome and reason"
+        for (what, feed, reason), count in daemon.loader.counters().items():
+            labels = {"feed": feed, "reason": reason}
+            yield (
+                f"sentinel_blacklist_{what}_total",
+                labels,
+                float(count),
+                "counter",
+                f"Feeds: {what.replace('_', ' ')}",
+            )
         yield (
             "sentinel_blacklist_indicators",
             {},

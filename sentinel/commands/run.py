@@ -43,9 +43,11 @@ def run(config: Path | None, verbose: bool) -> None:
         daemon.start()
     except OSError as error:
         raise OutsideError(f"cannot start: {error}") from error
-    _say_ready(daemon, path)
-    ended.wait()
-    daemon.stop()
+    try:
+        _say_ready(daemon, path)
+        ended.wait()
+    finally:
+        daemon.stop()
 
 
 def _say_ready(daemon: Daemon, path: Path) -> None:

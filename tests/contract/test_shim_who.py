@@ -156,6 +156,16 @@ def silent(shim: Shim, count: int, handshake: ssl.SSLContext | None = None) -> I
         yield sockets
 
 
+def _has_ended(sock: socket.socket) -> bool:
+    sock.settimeout(0.01)
+    try:
+        return sock.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
 def promptly(client: Client) -> None:
     """Three requests in a row, none of which waits for anybody's deadline."""
     for _ in range(3):
@@ -167,8 +177,11 @@ def promptly(client: Client) -> None:
 @pytest.mark.parametrize("after_handshake", [False, True])
 def test_silent_clients_delay_nobody(shim: Shim, authority: Path, alice: Client, after_handshake: bool) -> None:
     context = ssl.create_default_context(cafile=str(authority / "ca.pem")) if after_handshake else None
-    with silent(shim, MAX_CONNECTIONS + 10, context):
+    with silent(shim, MAX_CONNECTIONS + 10, context) as sockets:
         promptly(alice)
+        # Those beyond the limit are gone, not only forgotten; the first were shed first.
+        wait_until(lambda: all(_has_ended(sock) for sock in sockets[:10]), 3)
+        assert not _has_ended(sockets[-1])
 
 
 def test_clients_that_trickle_delay_nobody(shim: Shim, authority: Path, alice: Client) -> None:

@@ -33,6 +33,7 @@ interesting = st.sampled_from(
     ]
 )
 host = st.one_of(v4, v6, interesting)
+collectors = st.one_of(st.just("10.0.0.72"), v4, host)
 length = st.one_of(st.just(""), st.just("/32"), st.just("/128"), st.integers(0, 130).map("/{}".format))
 port = st.sampled_from(["swp+", "bond+", "swp1", "swp2", "eth0", "+", "swp1,swp2", "!", "swp"])
 
@@ -40,7 +41,9 @@ port = st.sampled_from(["swp+", "bond+", "swp1", "swp2", "eth0", "+", "swp1,swp2
 @st.composite
 def rule_lines(draw: st.DrawFn, family: int) -> str:
     """A legal line, or one with a flaw or two: any host, any length, any port, parts dropped or of another target."""
-    flaws = draw(st.sets(st.sampled_from(["host", "length", "port", "part", "target", "collector", "ttl"]), max_size=2))
+    flaws = draw(
+        st.sets(st.sampled_from(["host", "length", "port", "part", "target", "collector", "source", "ttl"]), max_size=2)
+    )
     flaws = flaws if draw(st.integers(0, 2)) == 0 else set()
     hosts = host if "host" in flaws else v4 if family == 4 else v6
     lengths = length if "length" in flaws else st.sampled_from(["", "/32" if family == 4 else "/128"])
@@ -52,9 +55,9 @@ def rule_lines(draw: st.DrawFn, family: int) -> str:
     ]
     matches = draw(st.permutations(matches))[: 2 if "part" in flaws else 3]
     target = "-j " + ("DROP" if "target" in flaws else "ERSPAN")
-    sources = host if "collector" in flaws else st.sampled_from(["10.0.0.250", "10.0.0.251", "10.0.0.252"])
+    sources = host if "source" in flaws else st.sampled_from(["10.0.0.250", "10.0.0.251", "10.0.0.252"])
     options = ["--src-ip " + draw(sources)]
-    options.append("--dst-ip " + draw(host if "collector" in flaws else st.sampled_from(sorted(DESTINATIONS))))
+    options.append("--dst-ip " + draw(collectors if "collector" in flaws else st.sampled_from(sorted(DESTINATIONS))))
     if draw(st.booleans()):
         options.append(f"--ttl {draw(st.integers(-1, 300) if 'ttl' in flaws else st.integers(1, 255))}")
     return " ".join(["-A FORWARD", *matches, target, *draw(st.permutations(options))])

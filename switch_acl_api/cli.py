@@ -53,6 +53,11 @@ def make_driver(settings: Settings) -> Driver:
         except ImportError:
             raise ConfigError("driver", ['"emulated" is not part of this installation']) from None
         return EmulatedDriver(erspan_destinations=destinations, **settings.emulated._asdict())
+    if settings.driver == "linux":
+        from switch_acl_api.drivers.linux import LinuxDriver  # noqa: PLC0415
+
+        clock = BootClock(settings.boot_id_file)
+        return LinuxDriver(clock, settings.ports, destinations, **settings.linux._asdict())
     from switch_acl_api.drivers.cumulus import CumulusDriver  # noqa: PLC0415
 
     tool = settings.cumulus

@@ -18,7 +18,7 @@ else:
     import tomli as tomllib
 
 DEFAULT_PATH = "/etc/switch-acl-api.toml"
-DRIVERS = ("cumulus", "emulated")
+DRIVERS = ("cumulus", "linux", "emulated")
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)\Z")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -35,6 +35,14 @@ class CumulusSettings(NamedTuple):
     ping: str = "ping"
     management: Tuple[str, ...] = ("eth0", "mgmt")
     verify: bool = True
+
+
+class LinuxSettings(NamedTuple):
+    """``realisation`` makes the ERSPAN: ``erspan`` (devices of the kernel), ``veth`` (with a process), or ``auto``."""
+
+    nft: str = "nft"
+    ip: str = "ip"
+    realisation: str = "auto"
 
 
 class EmulatedSettings(NamedTuple):
@@ -70,6 +78,7 @@ class Settings(NamedTuple):
     boot_id_file: str = "/proc/sys/kernel/random/boot_id"
     cumulus: CumulusSettings = CumulusSettings()
     emulated: EmulatedSettings = EmulatedSettings()
+    linux: LinuxSettings = LinuxSettings()
 
     @property
     def tls(self) -> bool:
@@ -110,7 +119,7 @@ def read_settings(path: str) -> Tuple[Settings, List[str]]:
 def parse_settings(table: Dict[str, Any]) -> Tuple[Settings, List[str]]:
     """Pure: a TOML table to settings and findings."""
     findings: List[str] = []
-    tables = {"cumulus": _CUMULUS, "emulated": _EMULATED}
+    tables = {"cumulus": _CUMULUS, "emulated": _EMULATED, "linux": _LINUX}
     values = _read({k: v for k, v in table.items() if k not in tables}, _TOP, "", findings, extra=list(tables))
     parts: Dict[str, Dict[str, Any]] = {}
     for name, schema in tables.items():
@@ -122,7 +131,10 @@ def parse_settings(table: Dict[str, Any]) -> Tuple[Settings, List[str]]:
     if "policy_dir" not in values and values.get("driver", "cumulus") != "cumulus":
         values["policy_dir"] = str(Path(values.get("state_dir", Settings().state_dir)) / "policy.d")
     settings = Settings(
-        cumulus=CumulusSettings(**parts["cumulus"]), emulated=EmulatedSettings(**parts["emulated"]), **values
+        cumulus=CumulusSettings(**parts["cumulus"]),
+        emulated=EmulatedSettings(**parts["emulated"]),
+        linux=LinuxSettings(**parts["linux"]),
+        **values,
     )
     findings += _contradictions(settings, table)
     return settings, findings
@@ -305,4 +317,9 @@ _EMULATED: Dict[str, Tuple[str, Callable[[Any], Any]]] = {
     "erspan_version": ("erspan_version", _number(1, 2)),
     "ipv6": ("ipv6", _flag),
     "tcam": ("tcam", _number(0, 100_000)),
+}
+_LINUX: Dict[str, Tuple[str, Callable[[Any], Any]]] = {
+    "nft": ("nft", _text),
+    "ip": ("ip", _text),
+    "realisation": ("realisation", _choice("auto", "erspan", "veth")),
 }

@@ -39,7 +39,7 @@ LISTEN_BACKLOG = 128
 # From accept (or from the end of the last answer) to the last octet of the request, TLS handshake included.
 REQUEST_DEADLINE_S = 15.0
 RESPONSE_DEADLINE_S = 15.0
-# After an answer that was given before the whole body had come: for so long, and so often, the rest is read and dropped.
+# After an answer that was given before the whole body had come: so long, and so often, the rest is read and dropped.
 LINGER_S = 3.0
 MAX_LINGER_READS = 1024
 MAX_REQUEST_LINE_BYTES = 8 * KIB
@@ -83,3 +83,48 @@ MAX_FRAME_DATAGRAM_BYTES = 65_507
 MAX_VLAN_TAGS = 4
 # Distinct --src-ip sockets kept open: MAX_ERSPAN_PAIRS at a time, some history while rules change.
 MAX_ERSPAN_SOCKETS = 8
+
+# --- linux data plane ----------------------------------------------------------------------------
+# The kernel's own deadline is this much later than the lease: in good health the shim removes the rule, and says so.
+LINUX_LEASE_GRACE_S = 1.0
+# A timeout that is off by no more than this is left alone: nft lists whole seconds.
+LINUX_LEASE_SLACK_S = 1.5
+# ERSPAN sessions have 10 bits, and 0 means none.
+MAX_ERSPAN_SESSION = 1023
+# One run of nft: a transaction of 15,000 elements takes well under a second.
+NFT_TIMEOUT_S = 15.0
+# A table of 15,000 elements, 300 octets of JSON each, twice.
+MAX_NFT_LISTING_BYTES = 16 * MIB
+# A transaction is tried so often: an element may expire, or another hand may change the table, between look and change.
+MAX_NFT_TRIES = 3
+# Between two looks at ports and encapsulators.
+LINUX_KEEPER_INTERVAL_S = 0.5
+# A loss of mirrored frames is shown as a problem for so long.
+LINUX_LOSS_SHOWN_S = 60.0
+# Frames of up to this many octets pass the veth pair whole; the longest jumbo frames have 9,216.
+MIRROR_MTU_BYTES = 9_216
+# An encapsulator that has not said within this time that it reads its device is a failed one.
+ENCAPSULATOR_START_S = 5.0
+# What the encapsulator is asked, and what it answers: one short line of JSON each.
+MAX_CONTROL_BYTES = 1 * KIB
+CONTROL_TIMEOUT_S = 0.5
+# Kernel buffer before the encapsulator: 16 MiB hold some 20,000 full frames, 0.3 s at 60,000/s.
+MIRROR_BUFFER_BYTES = 16 * MIB
+# Frames taken before the control socket is looked at again: about 5 ms of work.
+MIRROR_BATCH_FRAMES = 512
+# The largest datagram a packet socket can hand over.
+MAX_MIRRORED_BYTES = 65_536
+# A full send buffer stops the encapsulator for so long, then the frame is counted as lost.
+MIRROR_SEND_TIMEOUT_S = 0.1
+
+# --- Open vSwitch --------------------------------------------------------------------------------
+# OpenFlow's hard_timeout has 16 bits; a longer lease is prolonged by the shim before half of that is over.
+MAX_HARD_TIMEOUT_S = 65_535
+# One question to ovsdb-server or ovs-vswitchd; the tools answer in 20 ms where both are well.
+OVS_TOOL_TIMEOUT_S = 5.0
+# 15,000 flows of 500 characters are 7.5 MB.
+MAX_FLOWS_BYTES = 16 * MIB
+# The ports of one bridge: 10,000 of 250 characters.
+MAX_OVS_OUTPUT_BYTES = 4 * MIB
+# What a frame with 1,500 octets of IP and a VLAN tag becomes: 18 + 1,500, and in front of it IP (20), GRE (8), ERSPAN III (12).
+OVS_ERSPAN_MTU = 1_558

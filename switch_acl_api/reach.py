@@ -105,9 +105,13 @@ class Reach:
         resolved, words = read_neighbour(self._run(show))
         # An entry that is used by the ASIC only goes stale and is collected: a ping keeps it, too.
         if not resolved or "STALE" in words:
-            self._run([self._ping, "-c", "1", "-W", "1", "-I", hop.device, hop.address])
+            self._poke(hop)
             resolved, words = read_neighbour(self._run(show))
         return _row(destination, hop, resolved, words)
+
+    def _poke(self, hop: Hop) -> None:
+        """Make the kernel resolve the next hop."""
+        self._run([self._ping, "-c", "1", "-W", "1", "-I", hop.device, hop.address])
 
     def _run(self, argv: List[str]) -> str:
         try:

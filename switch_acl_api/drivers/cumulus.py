@@ -7,22 +7,15 @@ do not know ``-N`` and ``-x`` are asked without.
 """
 
 import shutil
-import threading
-import time
 from typing import Any, Dict, List, Sequence, Tuple
 
 from switch_acl_api.drivers.base import Count, Driver, OwnAddresses, Target
 from switch_acl_api.drivers.listing import error_text, find_blame, parse_listing
+from switch_acl_api.drivers.own import OwnAddressBook
 from switch_acl_api.errors import CommitError, ListingError
 from switch_acl_api.grammar import RuleKey
-from switch_acl_api.limits import (
-    IP_TOOL_TIMEOUT_S,
-    MAX_IP_OUTPUT_BYTES,
-    MAX_LISTING_BYTES,
-    MAX_TOOL_OUTPUT_BYTES,
-    REACH_INTERVAL_S,
-)
-from switch_acl_api.reach import Reach, own_addresses
+from switch_acl_api.limits import MAX_LISTING_BYTES, MAX_TOOL_OUTPUT_BYTES
+from switch_acl_api.reach import Reach
 from switch_acl_api.tools import output_lines, run_tool
 
 
@@ -42,12 +35,9 @@ class CumulusDriver(Driver):
     ) -> None:
         self._tool = cl_acltool
         self._timeout_s = timeout_s
-        self._ip = ip
         self._reach = Reach(erspan_destinations, ip, ping, management)
         self._plain_listing = False
-        self._own = OwnAddresses()
-        self._own_until = 0.0
-        self._own_mutex = threading.Lock()
+        self._own = OwnAddressBook(ip)
 
     def start(self) -> None:
         if shutil.which(self._tool) is None:
@@ -79,11 +69,7 @@ class CumulusDriver(Driver):
             raise ListingError("{} cannot be run: {}".format(self._tool, error.strerror)) from error
 
     def own_addresses(self) -> OwnAddresses:
-        with self._own_mutex:
-            if time.monotonic() >= self._own_until:
-                self._own = self._read_own()
-                self._own_until = time.monotonic() + REACH_INTERVAL_S
-            return self._own
+        return self._own.now()
 
     def reach(self) -> List[Dict[str, Any]]:
         return self._reach.now()
@@ -100,13 +86,3 @@ class CumulusDriver(Driver):
             said = error_text(output_lines(result.text))
             raise ListingError("{} -L all failed: {}".format(self._tool, said))
         return result.text
-
-    def _read_own(self) -> OwnAddresses:
-        try:
-            result = run_tool([self._ip, "-json", "addr", "show"], IP_TOOL_TIMEOUT_S, MAX_IP_OUTPUT_BYTES)
-        except OSError:
-            return self._own
-        if result.returncode != 0:
-            return self._own
-        own, broadcasts = own_addresses(result.text)
-        return OwnAddresses(frozenset(own), frozenset(broadcasts))

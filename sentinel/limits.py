@@ -224,6 +224,25 @@ MAX_SEQUENCE_GAP = 1_000_000
 MAX_CAPTURE_FILE_BYTES = 256 * MIB
 # A raw socket hands over whole IP packets.
 MAX_ERSPAN_DATAGRAM_BYTES = 65_535
+# Addresses whose text is kept, some 150 octets each: the hosts of all captures, and forged ones only drive out others.
+ADDRESS_TEXTS_KEPT = 4_096
+# Files of captures in all, the oldest of ended ones going first: one each for the ended captures that are remembered.
+MAX_CAPTURE_FILES = 10_000
+# Files open for writing at once, each with a buffer: 256 x 128 KiB = 32 MiB, and a quarter of the usual 1,024
+# descriptors.
+MAX_OPEN_CAPTURE_FILES = 256
+CAPTURE_FILE_BUFFER_BYTES = 128 * KIB
+# Captures whose figures of received packets are kept, 300 octets each: all live ones and the latest ended.
+MAX_RECEIVED_KEPT = 12_000
+# Seconds within which an equal packet from another switch is the same one: paths and switches differ by milliseconds,
+# a receiver that lags by less than that.
+DUPLICATE_WINDOW_S = 1.0
+# Packets remembered for that: a second at 50,000 packets/s, some 500 octets each, so 25 MB.
+MAX_DUPLICATE_PACKETS = 50_000
+# Equal packets of one switch told apart by their order within the window, beyond which they are not compared.
+MAX_EQUAL_PACKETS = 1_000
+# Octets of a packet, from its IP header on, that are compared: headers with their checksum, which covers the rest.
+DUPLICATE_PREFIX_BYTES = 128
 
 # --- detect --------------------------------------------------------------------------------------
 # Open detections in all: 1.8 kB each with one observer, so 120 MB. Pairs seen once are most of them.

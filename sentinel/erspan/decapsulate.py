@@ -14,7 +14,6 @@ Nothing else comes out, so that ordinary tunnels which pass by are never taken f
 """
 
 import struct
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from sentinel.errors import DecodeError
@@ -46,14 +45,13 @@ class NotMirroredError(DecodeError):
     """A well-formed packet that carries no mirrored frame: another protocol, or GRE with another payload."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mirrored:
+class Mirrored(NamedTuple):
     """One mirrored frame, from its destination MAC on, without FCS, byte for byte as the switch sent it.
 
     ``truncated``: the switch (T bit), the path or the recording cut the frame; ``missing`` counts the octets lost on
-    this side of the switch. ``session``, ``vlan`` and ``cos`` are of types II and III, ``index`` of II; ``timestamp``
-    (ticks of the switch, unit by ``granularity``: 0 100 µs, 1 100 ns, 2 IEEE 1588) and ``direction`` of III;
-    ``sequence`` and ``key`` of GRE.
+    this side of the switch. ``session``, ``vlan`` and ``cos`` are of types II and III, ``span_index`` of II;
+    ``timestamp`` (ticks of the switch, unit by ``granularity``: 0 100 µs, 1 100 ns, 2 IEEE 1588) and ``direction`` of
+    III; ``sequence`` and ``key`` of GRE.
     """
 
     outer_src: str
@@ -63,7 +61,7 @@ class Mirrored:
     truncated: bool = False
     missing: int = 0
     session: int | None = None
-    index: int | None = None
+    span_index: int | None = None
     vlan: int | None = None
     cos: int | None = None
     sequence: int | None = None
@@ -155,7 +153,7 @@ def _versioned(payload: bytes, at: int, gre: _Gre) -> Mirrored:
             truncated,
             gre.missing,
             session=session,
-            index=word & 0xFFFFF,
+            span_index=word & 0xFFFFF,
             vlan=vlan,
             cos=cos,
             sequence=gre.sequence,

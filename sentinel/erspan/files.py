@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""The captures on disk: pcapng files of mode 0600 in one directory, bounded in bytes over all.
+"""The captures on disk: pcapng files of mode 0600 in one directory, bounded in bytes, number and age over all.
 
 A capture's file is ``<capture id>.<part>.pcapng``; a part ends at a size, at a restart of the daemon, or with the
 capture. Each is a whole pcapng file, and so are the parts one after the other. When there is no room left, the
@@ -10,22 +10,28 @@ are refused and counted. Files of earlier runs count as ended until their captur
 
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from sentinel.erspan import pcapng
 from sentinel.erspan.decapsulate import Mirrored
-from sentinel.limits import MAX_CAPTURE_FILE_BYTES, MAX_ENDED_CAPTURES_REMEMBERED
+from sentinel.erspan.shelf import Deleted, Reason, Shelf
+from sentinel.limits import (
+    CAPTURE_FILE_BUFFER_BYTES,
+    MAX_CAPTURE_FILE_BYTES,
+    MAX_CAPTURE_FILES,
+    MAX_ENDED_CAPTURES_REMEMBERED,
+    MAX_OPEN_CAPTURE_FILES,
+    MAX_RECEIVED_KEPT,
+)
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"(?P<capture>[A-Za-z0-9_-]{1,128})\.(?P<part>[0-9]{4,6})\.pcapng")
-_BUFFER_BYTES = 1 << 18
+_CUT = "cut short by the switch"
 UNAUTHENTICATED = "The outer source address of these packets is unauthenticated: whoever can forge it could add frames."
 
 
@@ -38,13 +44,37 @@ class CaptureNotes:
 
 
 @dataclass(slots=True)
+class Received:
+    """What has been kept of one capture since the daemon's start; ``bytes`` are those of the frames.
+
+    ``lost`` frames are gaps in the switch's numbers, which some switches share between captures: an upper bound.
+    """
+
+    frames: int = 0
+    bytes: int = 0
+    duplicates: int = 0
+    truncated: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file and the octets of it that are whole blocks."""
+
+    path: Path
+    size: int
+
+
+@dataclass(slots=True)
 class FileCounters:
     frames: int = 0
     bytes: int = 0
     refused_full: int = 0
     refused_ended: int = 0
-    dropped_files: int = 0
-    dropped_bytes: int = 0
+    deleted_for_room: int = 0
+    deleted_for_number: int = 0
+    deleted_for_age: int = 0
+    deleted_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -57,14 +87,20 @@ class _Interface:
 
 @dataclass(slots=True)
 class _Open:
+    """A part being written; ``file`` is closed for a while where too many are open."""
+
     path: Path
-    file: IO[bytes]
+    received: Received
+    file: IO[bytes] | None = None
     size: int = 0
     interfaces: dict[str, _Interface] = field(default_factory=dict)
 
 
 class CaptureFiles:
-    """One writer per live capture. Every method may be called from any thread; ``OSError`` where the disk fails."""
+    """One writer per live capture. Every method may be called from any thread; ``OSError`` where the disk fails.
+
+    ``on_deleted`` is told of each file that had to go, from whichever thread found it so.
+    """
 
     def __init__(
         self,
@@ -72,68 +108,104 @@ class CaptureFiles:
         max_bytes: int,
         notes: Callable[[str], CaptureNotes] = lambda _: CaptureNotes(),
         max_file_bytes: int = MAX_CAPTURE_FILE_BYTES,
+        *,
+        max_age_s: float = float("inf"),
+        max_files: int = MAX_CAPTURE_FILES,
+        max_open: int = MAX_OPEN_CAPTURE_FILES,
+        on_deleted: Callable[[Deleted], None] = lambda _: None,
     ) -> None:
         self.counters = FileCounters()
         self._directory = directory
-        self._max_bytes = max_bytes
         self._max_file_bytes = max_file_bytes
+        self._max_open = max_open
         self._notes = notes
+        self._on_deleted = on_deleted
         self._lock = threading.RLock()
+        # By capture, the one least lately opened first.
         self._open: dict[str, _Open] = {}
+        self._opened = 0
         self._live: set[str] = set()
         # Frames still under way when a capture ends must not open its file again; the latest are remembered.
         self._ended: dict[str, None] = {}
-        # Finished parts with their sizes, oldest first.
-        self._finished: dict[Path, int] = {}
-        self._bytes = 0
+        self._received: dict[str, Received] = {}
+        self._shelf = Shelf(directory, max_bytes, max_files, max_age_s, self._live.__contains__)
 
     def start(self) -> None:
         """Make the directory where it is absent and take account of what is there."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = [(path, path.stat()) for path in self._directory.iterdir() if _NAME.fullmatch(path.name)]
         with self._lock:
-            for path, status in sorted(found, key=lambda each: each[1].st_mtime):
-                self._finished[path] = status.st_size
-                self._bytes += status.st_size
+            self._shelf.take_stock()
+        self.expire(time.time())
 
     def stop(self) -> None:
         """Finish every open part."""
         with self._lock:
             for capture_id in list(self._open):
                 self._finish(capture_id)
+        self._tell()
 
     @property
     def held_bytes(self) -> int:
-        return self._bytes
+        return self._shelf.bytes
 
-    def write(self, capture_id: str, switch: str, mirrored: Mirrored, at_ns: int, dropped: int = 0) -> bool:
+    def write(
+        self,
+        capture_id: str,
+        switch: str,
+        mirrored: Mirrored,
+        at_ns: int,
+        dropped: int = 0,
+        packet_id: int | None = None,
+        duplicate_of: str | None = None,
+    ) -> bool:
         """Append a frame; false where there was no room or the capture has ended.
 
-        ``dropped`` frames were lost on their way before this one.
+        ``dropped`` frames were lost on their way before this one. ``duplicate_of`` says in words whose copy of the
+        same packet (with the same ``packet_id``) is there already.
         """
         with self._lock:
             if capture_id in self._ended:
                 self.counters.refused_ended += 1
                 return False
             part = self._open.get(capture_id) or self._begin(capture_id)
-            block = b""
             interface = part.interfaces.get(switch)
+            announced = b""
             if interface is None:
                 interface = part.interfaces[switch] = _Interface(len(part.interfaces), at_ns)
-                block = pcapng.interface(switch, f"ERSPAN from {switch}, outer source {mirrored.outer_src}")
-            block += _packet(interface.number, mirrored, at_ns, dropped)
-            if not self._room_for(len(block)):
+                announced = pcapng.interface(switch, f"ERSPAN from {switch}, outer source {mirrored.outer_src}")
+            direction = mirrored.direction
+            cut = mirrored.truncated and not mirrored.missing
+            block = announced + pcapng.packet(
+                interface.number,
+                at_ns,
+                mirrored.frame,
+                missing=mirrored.missing,
+                direction=None if direction is None else "inbound" if direction == "ingress" else "outbound",
+                dropped=dropped,
+                packet_id=packet_id,
+                comments=_comments(cut, duplicate_of) if cut or duplicate_of else (),
+            )
+            if not self._shelf.has_room(len(block)):
+                if announced:
+                    del part.interfaces[switch]
                 self.counters.refused_full += 1
                 interface.dropped += 1
-                return False
-            self._append(part, block)
-            interface.received += 1
-            interface.dropped += dropped
-            self.counters.frames += 1
-            self.counters.bytes += len(mirrored.frame)
-            if part.size >= self._max_file_bytes:
-                self._finish(capture_id)
-            return True
+                written = False
+            else:
+                self._append(part, block)
+                self._count(part.received, interface, mirrored, dropped, duplicate_of is not None)
+                if part.size >= self._max_file_bytes:
+                    self._finish(capture_id)
+                written = True
+        if self._shelf.deleted:
+            self._tell()
+        return written
+
+    def count_left_out(self, capture_id: str) -> None:
+        """A duplicate was received and, as was asked for, not written."""
+        with self._lock:
+            if capture_id not in self._ended:
+                self._of(capture_id).duplicates += 1
 
     def end(self, capture_id: str) -> None:
         """The capture is over: its files are complete, and the first to go when room is needed."""
@@ -143,28 +215,52 @@ class CaptureFiles:
             self._ended[capture_id] = None
             while len(self._ended) > MAX_ENDED_CAPTURES_REMEMBERED:
                 del self._ended[next(iter(self._ended))]
+        self._tell()
 
     def flush(self) -> None:
         """Hand everything written to the kernel, so that a reader sees it."""
         with self._lock:
             for part in self._open.values():
-                part.file.flush()
+                if part.file is not None:
+                    part.file.flush()
+
+    def expire(self, now: float) -> None:
+        """Delete what was finished too long ago; ``now`` in UTC seconds."""
+        with self._lock:
+            self._shelf.expire(now)
+        self._tell()
+
+    def parts(self, capture_id: str) -> tuple[list[Part], bool]:
+        """The capture's files in order, and whether the last is still being written.
+
+        Their octets one after the other are a pcapng file too.
+        """
+        with self._lock:
+            found = [Part(path, size) for path, size in self._shelf.sizes(capture_id)]
+            part = self._open.get(capture_id)
+            if part is not None:
+                if part.file is not None:
+                    part.file.flush()
+                found.append(Part(part.path, part.size))
+        return found, part is not None
 
     def paths(self, capture_id: str) -> list[Path]:
-        """The capture's files in order; their octets one after the other are a pcapng file too."""
+        """The capture's files in order."""
+        return [part.path for part in self.parts(capture_id)[0]]
+
+    def received(self, capture_id: str) -> Received | None:
+        """What was kept of a capture, if anything was."""
         with self._lock:
-            if (part := self._open.get(capture_id)) is not None:
-                part.file.flush()
-            every = [*self._finished, *(part.path for part in self._open.values())]
-        return sorted(path for path in every if _capture_of(path) == capture_id)
+            found = self._received.get(capture_id)
+            return replace(found) if found else None
+
+    # --- one part --------------------------------------------------------------------------------
 
     def _begin(self, capture_id: str) -> _Open:
-        if _NAME.fullmatch(f"{capture_id}.0001.pcapng") is None:
-            raise ValueError(f"capture id {capture_id!r} can't be a file's name")
-        taken = [int(path.name.split(".")[1]) for path in self._finished if _capture_of(path) == capture_id]
-        path = self._directory / f"{capture_id}.{max(taken, default=0) + 1:04d}.pcapng"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        part = self._open[capture_id] = _Open(path, os.fdopen(descriptor, "wb", buffering=_BUFFER_BYTES))
+        path = self._shelf.path(capture_id)
+        part = _Open(path, self._of(capture_id))
+        self._open_file(part, os.O_CREAT | os.O_EXCL)
+        self._open[capture_id] = part
         self._live.add(capture_id)
         notes = self._notes(capture_id)
         self._append(part, pcapng.section_header("sentinel", dict.fromkeys([*notes.comments, UNAUTHENTICATED])))
@@ -172,11 +268,33 @@ class CaptureFiles:
             self._append(part, pcapng.names(notes.names))
         return part
 
+    def _open_file(self, part: _Open, how: int) -> IO[bytes]:
+        if self._opened >= self._max_open:
+            self._close_one()
+        descriptor = os.open(part.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | how, 0o600)
+        part.file = os.fdopen(descriptor, "wb", buffering=CAPTURE_FILE_BUFFER_BYTES)
+        self._opened += 1
+        return part.file
+
+    def _close_one(self) -> None:
+        """Close the file that was opened first; its part goes on when its next frame comes."""
+        for capture_id, part in self._open.items():
+            if part.file is not None:
+                self._close(part)
+                self._open[capture_id] = self._open.pop(capture_id)
+                return
+
+    def _close(self, part: _Open) -> None:
+        if part.file is not None:
+            file, part.file = part.file, None
+            self._opened -= 1
+            file.close()
+
     def _finish(self, capture_id: str) -> None:
         part = self._open.pop(capture_id, None)
         if part is None:
             return
-        with part.file:
+        try:
             now_ns = time.time_ns()
             for interface in part.interfaces.values():
                 block = pcapng.interface_statistics(
@@ -187,42 +305,63 @@ class CaptureFiles:
                     dropped=interface.dropped,
                 )
                 self._append(part, block)
-        self._finished[part.path] = part.size
+        finally:
+            self._close(part)
+            self._shelf.put(part.path, part.size, time.time())
 
     def _append(self, part: _Open, block: bytes) -> None:
-        part.file.write(block)
+        file = part.file or self._open_file(part, 0)
+        file.write(block)
         part.size += len(block)
-        self._bytes += len(block)
+        self._shelf.bytes += len(block)
 
-    def _room_for(self, size: int) -> bool:
-        while self._bytes + size > self._max_bytes:
-            victim = next(
-                (path for path in self._finished if _capture_of(path) not in self._live),
-                next(iter(self._finished), None),
-            )
-            if victim is None:
-                return False
-            freed = self._finished.pop(victim)
-            victim.unlink(missing_ok=True)
-            self._bytes -= freed
-            self.counters.dropped_files += 1
-            self.counters.dropped_bytes += freed
-            log.warning("capture file %s (%d bytes) deleted to make room for a newer one", victim.name, freed)
-        return True
+    def _of(self, capture_id: str) -> Received:
+        found = self._received.get(capture_id)
+        if found is None:
+            while len(self._received) >= MAX_RECEIVED_KEPT:
+                gone = next((each for each in self._received if each not in self._live), next(iter(self._received)))
+                del self._received[gone]
+            found = self._received[capture_id] = Received()
+        return found
+
+    def _count(
+        self, received: Received, interface: _Interface, mirrored: Mirrored, dropped: int, duplicate: bool
+    ) -> None:
+        size = len(mirrored.frame)
+        interface.received += 1
+        interface.dropped += dropped
+        received.frames += 1
+        received.bytes += size
+        received.lost += dropped
+        received.truncated += mirrored.truncated
+        received.duplicates += duplicate
+        self.counters.frames += 1
+        self.counters.bytes += size
+
+    def _tell(self) -> None:
+        """Say what was deleted, with the lock free: who is told may ask us something."""
+        with self._lock:
+            deleted, self._shelf.deleted = self._shelf.deleted, []
+            for each in deleted:
+                self._count_deleted(each.reason)
+                self.counters.deleted_bytes += each.bytes
+        for each in deleted:
+            log.warning("capture file %s (%d bytes) deleted: %s", each.name, each.bytes, _WHY[each.reason])
+            self._on_deleted(each)
+
+    def _count_deleted(self, reason: Reason) -> None:
+        self.counters.deleted_for_room += reason == "room"
+        self.counters.deleted_for_number += reason == "number"
+        self.counters.deleted_for_age += reason == "age"
 
 
-def _capture_of(path: Path) -> str:
-    return path.name.split(".")[0]
+_WHY = {
+    "room": "the files of all captures have no more room",
+    "number": "there are too many files of captures",
+    "age": "it is older than files of captures may become",
+}
 
 
-def _packet(interface: int, mirrored: Mirrored, at_ns: int, dropped: int) -> bytes:
-    direction = mirrored.direction
-    return pcapng.packet(
-        interface,
-        at_ns,
-        mirrored.frame,
-        missing=mirrored.missing,
-        direction=None if direction is None else "inbound" if direction == "ingress" else "outbound",
-        dropped=dropped,
-        comments=("cut short by the switch",) if mirrored.truncated and not mirrored.missing else (),
-    )
+def _comments(cut: bool, duplicate_of: str | None) -> list[str]:
+    marked = f"duplicate: the same packet as mirrored {duplicate_of}" if duplicate_of else ""
+    return [each for each in (_CUT if cut else "", marked) if each]

@@ -2,29 +2,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whom a mirrored frame is between: the outermost addresses, which are what a switch's rule matched."""
 
-import socket
+from typing import NamedTuple
 
-_IPV4, _IPV6 = 0x0800, 0x86DD
+from sentinel.erspan.outer import address_text
+from sentinel.limits import DUPLICATE_PREFIX_BYTES
+
+_IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
 # IEEE 802.1Q, 802.1ad, and the tags switches used before the latter.
-_TAGS = frozenset({0x8100, 0x88A8, 0x9100, 0x9200})
+_TAGS = frozenset({b"\x81\x00", b"\x88\xa8", b"\x91\x00", b"\x92\x00"})
 
 
-def address_pair(frame: bytes) -> tuple[str, str] | None:
-    """(source, destination) of the IP header behind any VLAN tags; ``None`` where there is none whole."""
+class Inner(NamedTuple):
+    """Source and destination; ``identity`` is the same for the packet at every hop.
+
+    It leaves out what a hop changes: link header, tags, traffic class, TTL and header checksum; and what lies beyond
+    the first ``DUPLICATE_PREFIX_BYTES``, which a switch may cut and the transport's checksum covers.
+    """
+
+    src: str
+    dst: str
+    identity: bytes
+
+
+def inner_packet(frame: bytes) -> Inner | None:
+    """The IP header behind any VLAN tags; ``None`` where there is none whole."""
     at = 12
-    ether_type = int.from_bytes(frame[at : at + 2])
-    while ether_type in _TAGS:
+    while (ether_type := frame[at : at + 2]) in _TAGS:
         at += 4
-        ether_type = int.from_bytes(frame[at : at + 2])
     header = at + 2
     if ether_type == _IPV4 and len(frame) >= header + 20 and frame[header] >> 4 == 4:
-        return (
-            socket.inet_ntop(socket.AF_INET, frame[header + 12 : header + 16]),
-            socket.inet_ntop(socket.AF_INET, frame[header + 16 : header + 20]),
+        end = _end(header, int.from_bytes(frame[header + 2 : header + 4]))
+        return Inner(
+            address_text(frame[header + 12 : header + 16]),
+            address_text(frame[header + 16 : header + 20]),
+            frame[header + 2 : header + 8] + frame[header + 9 : header + 10] + frame[header + 12 : end],
         )
     if ether_type == _IPV6 and len(frame) >= header + 40 and frame[header] >> 4 == 6:
-        return (
-            socket.inet_ntop(socket.AF_INET6, frame[header + 8 : header + 24]),
-            socket.inet_ntop(socket.AF_INET6, frame[header + 24 : header + 40]),
+        end = _end(header, 40 + int.from_bytes(frame[header + 4 : header + 6]))
+        return Inner(
+            address_text(frame[header + 8 : header + 24]),
+            address_text(frame[header + 24 : header + 40]),
+            frame[header + 4 : header + 7] + frame[header + 8 : end],
         )
     return None
+
+
+def _end(header: int, length: int) -> int:
+    """Where comparing ends: before the padding of a short frame, which differs from link to link."""
+    return header + min(DUPLICATE_PREFIX_BYTES, length)

@@ -8,10 +8,11 @@ which is returned as such: what follows it can only be read once the packet is w
 
 import socket
 import struct
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from sentinel.errors import DecodeError
-from sentinel.limits import MAX_OUTER_EXTENSION_HEADERS
+from sentinel.limits import ADDRESS_TEXTS_KEPT, MAX_OUTER_EXTENSION_HEADERS
 
 GRE = 47
 UDP = 17
@@ -26,8 +27,7 @@ _IPV6 = struct.Struct("!4xHBx16s16s")
 _FRAGMENT_HEADER = struct.Struct("!BxHI")
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
+class Fragment(NamedTuple):
     """A piece of a packet: ``offset`` in octets of the whole, ``more`` while others follow behind it."""
 
     identification: int
@@ -35,8 +35,7 @@ class Fragment:
     more: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Outer:
+class Outer(NamedTuple):
     """One IP packet. ``missing`` counts octets the header promised and the recording doesn't have."""
 
     version: int
@@ -46,6 +45,12 @@ class Outer:
     payload: bytes
     fragment: Fragment | None = None
     missing: int = 0
+
+
+@lru_cache(ADDRESS_TEXTS_KEPT)
+def address_text(address: bytes) -> str:
+    """4 or 16 octets as ``inet_ntop`` writes them; a receiver meets the same few again and again."""
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 def parse(packet: bytes) -> Outer:
@@ -82,8 +87,8 @@ def _ipv4(packet: bytes) -> Outer:
     more = bool(flags & 0x2000)
     return Outer(
         4,
-        socket.inet_ntop(socket.AF_INET, src),
-        socket.inet_ntop(socket.AF_INET, dst),
+        address_text(src),
+        address_text(dst),
         protocol,
         packet[header_length:total_length],
         Fragment(identification, offset, more) if offset or more else None,
@@ -97,8 +102,8 @@ def _ipv6(packet: bytes) -> Outer:
     payload_length, next_header, src, dst = _IPV6.unpack_from(packet)
     end = _IPV6.size + payload_length
     return _walk(
-        socket.inet_ntop(socket.AF_INET6, src),
-        socket.inet_ntop(socket.AF_INET6, dst),
+        address_text(src),
+        address_text(dst),
         next_header,
         packet[_IPV6.size : end],
         max(0, end - len(packet)),

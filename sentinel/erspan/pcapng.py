@@ -27,6 +27,13 @@ _EPB_FLAGS, _EPB_DROPCOUNT, _EPB_PACKETID = 2, 4, 5
 _ISB_START, _ISB_END, _ISB_RECEIVED, _ISB_DROPPED, _ISB_OS_DROPPED = 2, 3, 4, 5, 7
 _NRB_IPV4, _NRB_IPV6 = 1, 2
 
+_NO_MORE_OPTIONS = struct.pack("<HH", _END_OF_OPTIONS, 0)
+_U32 = struct.Struct("<I")
+_U32_OPTION = struct.Struct("<HHI")
+_U64_OPTION = struct.Struct("<HHQ")
+_PACKET_HEAD = struct.Struct("<IIIIIII")
+_PADDING = (b"", b"\0", b"\0\0", b"\0\0\0")
+
 _DIRECTION = {"inbound": 1, "outbound": 2}
 
 _Option = tuple[int, bytes]
@@ -56,19 +63,26 @@ def packet(
     direction: Literal["inbound", "outbound"] | None = None,
     dropped: int = 0,
     packet_id: int | None = None,
-    comments: Iterable[str] = (),
+    comments: Sequence[str] = (),
 ) -> bytes:
     """EPB (section 4.3). ``missing`` octets are not in ``data``; ``dropped`` packets were lost before this one."""
-    options = _comments(comments)
+    # Written out for speed: this is the one block of which there are tens of thousands a second.
+    size = len(data)
+    tail = b""
+    if comments:
+        tail = b"".join(_option(code, value) for code, value in _comments(comments))
     if direction:
-        options.append((_EPB_FLAGS, struct.pack("<I", _DIRECTION[direction])))
+        tail += _U32_OPTION.pack(_EPB_FLAGS, 4, _DIRECTION[direction])
     if dropped:
-        options.append((_EPB_DROPCOUNT, struct.pack("<Q", dropped)))
+        tail += _U64_OPTION.pack(_EPB_DROPCOUNT, 8, dropped)
     if packet_id is not None:
-        options.append((_EPB_PACKETID, struct.pack("<Q", packet_id)))
-    high, low = at_ns >> 32, at_ns & 0xFFFFFFFF
-    fixed = struct.pack("<IIIII", interface_id, high, low, len(data), len(data) + missing)
-    return _block(_PACKET, fixed + data + bytes(-len(data) % 4), options)
+        tail += _U64_OPTION.pack(_EPB_PACKETID, 8, packet_id)
+    if tail:
+        tail += _NO_MORE_OPTIONS
+    padding = -size % 4
+    length = 32 + size + padding + len(tail)
+    head = _PACKET_HEAD.pack(_PACKET, length, interface_id, at_ns >> 32, at_ns & 0xFFFFFFFF, size, size + missing)
+    return b"".join((head, data, _PADDING[padding], tail, _U32.pack(length)))
 
 
 def names(records: Iterable[tuple[str, Sequence[str]]]) -> bytes:
@@ -101,11 +115,13 @@ def interface_statistics(
 def _block(kind: int, body: bytes, options: Sequence[_Option]) -> bytes:
     tail = b""
     if options:
-        tail = b"".join(
-            struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4) for code, value in options
-        ) + struct.pack("<HH", _END_OF_OPTIONS, 0)
+        tail = b"".join(_option(code, value) for code, value in options) + _NO_MORE_OPTIONS
     length = 12 + len(body) + len(tail)
     return struct.pack("<II", kind, length) + body + tail + struct.pack("<I", length)
+
+
+def _option(code: int, value: bytes) -> bytes:
+    return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
 
 
 def _comments(comments: Iterable[str]) -> list[_Option]:

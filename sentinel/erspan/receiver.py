@@ -5,7 +5,7 @@
 Raw sockets of protocol 47 need privileges; while one is open the kernel doesn't answer the switches with
 "protocol unreachable", and it hands over reassembled packets. GRE in UDP (RFC 8086) needs none and is heard only where
 configured. A frame is kept when its outer source is the ``erspan_source`` of a switch and a capture of its address pair
-is mirrored there; every other is counted by reason and forgotten.
+is mirrored there; every other is counted by reason and forgotten. Its time is that of its arrival in the kernel.
 """
 
 import logging
@@ -19,17 +19,23 @@ from dataclasses import dataclass, field
 
 from sentinel.errors import DecodeError
 from sentinel.erspan.decapsulate import Mirrored, NotMirroredError, decapsulate, decapsulate_gre
+from sentinel.erspan.duplicates import Duplicates, Place
 from sentinel.erspan.files import CaptureFiles
-from sentinel.erspan.inner import address_pair
+from sentinel.erspan.inner import Inner, inner_packet
 from sentinel.erspan.outer import GRE
 from sentinel.erspan.sequences import Sequences
 from sentinel.limits import MAX_ERSPAN_DATAGRAM_BYTES
 
 log = logging.getLogger(__name__)
 
-# linux/socket.h; the socket module has no name for them. SO_MEMINFO gives nine 32-bit numbers, the last the drops.
+# asm-generic/socket.h; the socket module has no name for them. SO_MEMINFO gives nine 32-bit numbers, the last the
+# drops. SO_TIMESTAMPNS adds a struct timespec to each packet: when the kernel had it, however late it is read here.
+_SO_RCVBUFFORCE = 33
+_SO_TIMESTAMPNS = 35
 _SO_MEMINFO = 55
 _SK_MEMINFO_DROPS = 8
+_TIMESPEC = struct.Struct("@ll")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 _BATCH = 256
 _TICK_S = 0.25
 # What arrives while stopping is taken too, but not for ever.
@@ -38,7 +44,10 @@ _STOP_S = 1.0
 
 @dataclass(slots=True)
 class ReceiverCounters:
-    """``frames`` were kept; ``kernel_drops`` found the receive buffer full; ``lost`` are gaps of sequence numbers."""
+    """``frames`` were written; ``kernel_drops`` found the receive buffer full; ``lost`` are gaps of sequence numbers.
+
+    ``duplicates`` are copies of a packet that another switch mirrored too, of which ``left_out`` were not written.
+    """
 
     packets: int = 0
     frames: int = 0
@@ -47,6 +56,8 @@ class ReceiverCounters:
     malformed: int = 0
     unknown_source: int = 0
     unexpected_pair: int = 0
+    duplicates: int = 0
+    left_out: int = 0
     not_stored: int = 0
     write_errors: int = 0
     kernel_drops: int = 0
@@ -96,6 +107,7 @@ class Receiver:
         raw: Sequence[str] = ("0.0.0.0", "::"),  # noqa: S104  # a switch's packets may arrive on any interface
         gre_in_udp: tuple[str, int] | None = None,
         receive_buffer_bytes: int = 32 << 20,
+        leave_out_duplicates: bool = False,
     ) -> None:
         self.counters = ReceiverCounters()
         self.opened = Opened()
@@ -106,7 +118,10 @@ class Receiver:
         self._raw = tuple(raw)
         self._gre_in_udp = gre_in_udp
         self._buffer_bytes = receive_buffer_bytes
+        self._leave_out_duplicates = leave_out_duplicates
         self._sequences = Sequences()
+        # Rising over restarts, so that no number comes twice in the parts of one capture.
+        self._duplicates = Duplicates(time.time_ns() // 1000)
         self._sockets: list[_Socket] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -158,6 +173,7 @@ class Receiver:
             if ipv6 and not raw:
                 opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             _enlarge(opened, self._buffer_bytes)
+            opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             opened.bind((host, port))
             # The kernel reports twice what it grants, its own overhead being half.
             granted = opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
@@ -173,7 +189,6 @@ class Receiver:
         self._sockets.clear()
 
     def _run(self) -> None:
-        buffer = bytearray(MAX_ERSPAN_DATAGRAM_BYTES)
         with selectors.DefaultSelector() as selector:
             for each in self._sockets:
                 selector.register(each.socket, selectors.EVENT_READ, each)
@@ -182,7 +197,7 @@ class Receiver:
                 stopping = self._stop.is_set()
                 ready = selector.select(0 if stopping else _TICK_S)
                 for key, _ in ready:
-                    self._drain(key.data, buffer)
+                    self._drain(key.data)
                 now = time.monotonic()
                 if stopping or now - ticked_at >= _TICK_S:
                     ticked_at = now
@@ -193,26 +208,27 @@ class Receiver:
                 if not stopping:
                     stopping_since = now
 
-    def _drain(self, source: _Socket, buffer: bytearray) -> None:
+    def _drain(self, source: _Socket) -> None:
+        receive = source.socket.recvmsg
         for _ in range(_BATCH):
             try:
-                size, address = source.socket.recvfrom_into(buffer)
+                data, ancillary, _, address = receive(MAX_ERSPAN_DATAGRAM_BYTES, _ANCILLARY_BYTES)
             except BlockingIOError:
                 return
             except OSError as error:
                 log.debug("%s: %s", source.name, error)
                 return
             try:
-                self._packet(bytes(memoryview(buffer)[:size]), address[0].partition("%")[0], raw_ipv4=source.raw_ipv4)
+                self._packet(data, address[0], _arrival_ns(ancillary), raw_ipv4=source.raw_ipv4)
             except Exception:
                 # A bug met by one packet must not end the reception of all others; it is loud and counted.
                 log.exception("a mirrored packet could not be handled")
                 self.counters.internal_errors += 1
 
-    def _packet(self, data: bytes, sender: str, *, raw_ipv4: bool) -> None:
+    def _packet(self, data: bytes, sender: str, at_ns: int, *, raw_ipv4: bool) -> None:
         counters = self.counters
         counters.packets += 1
-        switch = self._switch_of(sender)
+        switch = self._switch_of(sender.partition("%")[0] if "%" in sender else sender)
         if switch is None:
             counters.unknown_source += 1
             return
@@ -225,22 +241,34 @@ class Receiver:
         except DecodeError:
             counters.malformed += 1
             return
-        dropped = self._sequences.gap(switch, mirrored.session, mirrored.sequence)
-        counters.lost += dropped
-        pair = address_pair(mirrored.frame)
-        capture_id = self._expected(switch, *pair) if pair else None
-        if capture_id is None:
+        lost = 0
+        if mirrored.sequence is not None:
+            lost = self._sequences.gap(switch, mirrored.session, mirrored.sequence)
+            counters.lost += lost
+        inner = inner_packet(mirrored.frame)
+        capture_id = self._expected(switch, inner.src, inner.dst) if inner else None
+        if inner is None or capture_id is None:
             counters.unexpected_pair += 1
             return
         counters.truncated += mirrored.truncated
-        if self._store(capture_id, switch, mirrored, dropped):
+        if self._store(capture_id, switch, mirrored, inner, at_ns, lost):
             counters.frames += 1
             if self._on_frame is not None:
                 self._on_frame(capture_id, switch, mirrored)
 
-    def _store(self, capture_id: str, switch: str, mirrored: Mirrored, dropped: int) -> bool:
+    def _store(self, capture_id: str, switch: str, mirrored: Mirrored, inner: Inner, at_ns: int, lost: int) -> bool:
+        place = (switch, mirrored.direction)
+        packet_id, first = self._duplicates.number(capture_id, place, inner.identity, at_ns / 1e9)
+        if first is not None:
+            self.counters.duplicates += 1
+            if self._leave_out_duplicates:
+                self.counters.left_out += 1
+                self._files.count_left_out(capture_id)
+                return False
         try:
-            stored = self._files.write(capture_id, switch, mirrored, time.time_ns(), dropped)
+            stored = self._files.write(
+                capture_id, switch, mirrored, at_ns, lost, packet_id, _said(first) if first else None
+            )
         except OSError as error:
             self._failed(error)
             return False
@@ -270,7 +298,7 @@ class Receiver:
 def _enlarge(opened: socket.socket, size: int) -> None:
     """As large as asked for with privileges, as large as ``net.core.rmem_max`` allows without."""
     try:
-        opened.setsockopt(socket.SOL_SOCKET, 33, size)  # SO_RCVBUFFORCE
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
     except OSError:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
@@ -281,3 +309,16 @@ def _kernel_drops(opened: socket.socket) -> int:
     except OSError:
         return 0
     return int(struct.unpack("9I", info)[_SK_MEMINFO_DROPS]) if len(info) == 36 else 0
+
+
+def _arrival_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
+    for level, kind, value in ancillary:
+        if kind == _SO_TIMESTAMPNS and level == socket.SOL_SOCKET and len(value) == _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack(value)
+            return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return time.time_ns()
+
+
+def _said(place: Place) -> str:
+    switch, direction = place
+    return f"by {switch} at its {direction}" if direction else f"by {switch}"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sentinel.errors import DecodeError
 from sentinel.erspan.decapsulate import Mirrored, decapsulate, decapsulate_gre
 from sentinel.erspan.fragments import Reassembler
-from sentinel.erspan.inner import address_pair
+from sentinel.erspan.inner import inner_packet
 from sentinel.erspan.link import ip_packet
 from sentinel.erspan.outer import parse
 from tests.support.mirroring import ALL_KINDS, ethernet, ipv4, ipv6, udp
@@ -25,7 +25,7 @@ def attempt(packet: bytes) -> Mirrored | None:
     except ALLOWED:
         return None
     assert len(mirrored.frame) <= len(packet)
-    address_pair(mirrored.frame)
+    inner_packet(mirrored.frame)
     return mirrored
 
 
@@ -35,7 +35,7 @@ def test_any_bytes(data: bytes) -> None:
     for link_type in (0, 1, 101, 113, 276, 9999):
         with suppress(*ALLOWED):
             ip_packet(link_type, data)
-    address_pair(data)
+    inner_packet(data)
     with suppress(*ALLOWED):
         decapsulate_gre(data, "a", "b")
 

@@ -85,7 +85,7 @@ def test_room_is_made_by_dropping_the_oldest_ended_capture_first(
     assert files.paths("old") == []
     assert files.paths("new") != []
     assert "old.0001.pcapng" in caplog.text
-    assert files.counters.dropped_files == 1
+    assert files.counters.deleted_for_room == 1
     files.stop()
 
 

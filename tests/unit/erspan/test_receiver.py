@@ -17,7 +17,7 @@ from tests.support import mirroring
 from tests.support.mirroring import ethernet
 
 FRAME = ethernet("192.0.2.10", "198.51.100.7")
-SWITCHES = {"127.0.0.1": "leaf1", "::1": "leaf6"}
+SWITCHES = {"127.0.0.1": "leaf1", "127.0.0.2": "leaf2", "::1": "leaf6"}
 
 
 def wanted(switch: str, source: str, destination: str) -> str | None:
@@ -38,7 +38,13 @@ class Running:
 
 
 @contextmanager
-def running(path: Path, host: str = "127.0.0.1", raw: tuple[str, ...] = (), udp: bool = True) -> Iterator[Running]:
+def running(
+    path: Path,
+    host: str = "127.0.0.1",
+    raw: tuple[str, ...] = (),
+    udp: bool = True,
+    leave_out: bool = False,
+) -> Iterator[Running]:
     files = CaptureFiles(path, 1 << 20)
     files.start()
     kept: list[tuple[str, str, Mirrored]] = []
@@ -50,6 +56,7 @@ def running(path: Path, host: str = "127.0.0.1", raw: tuple[str, ...] = (), udp:
         raw=raw,
         gre_in_udp=(host, 0) if udp else None,
         receive_buffer_bytes=1 << 20,
+        leave_out_duplicates=leave_out,
     )
     receiver.start()
     run = Running(receiver, files)
@@ -98,6 +105,81 @@ def test_both_directions_and_ipv6_outside(tmp_path: Path) -> None:
             send(mirroring.type_i(ethernet("198.51.100.7", "192.0.2.10", vlans=(5, 6))))
         run.wait(2)
     assert [switch for _, switch, _ in run.kept] == ["leaf6", "leaf6"]
+
+
+def blocks(path: Path, kind: int) -> list[bytes]:
+    """The blocks of one type, read without our own code."""
+    data, at, found = path.read_bytes(), 0, []
+    while at < len(data):
+        each, size = struct.unpack_from("<II", data, at)
+        if each == kind:
+            found.append(data[at : at + size])
+        at += size
+    return found
+
+
+def packet_ids(path: Path) -> list[bytes]:
+    option = struct.pack("<HH", 5, 8)
+    return [block[block.index(option) + 4 :][:8] for block in blocks(path, 6)]
+
+
+@pytest.mark.parametrize("leave_out", [False, True])
+def test_the_same_packet_from_two_switches_shares_a_number_and_two_from_one_are_both_kept(
+    tmp_path: Path, leave_out: bool
+) -> None:
+    again = ethernet("192.0.2.10", "198.51.100.7", b"another")
+    with (
+        running(tmp_path, leave_out=leave_out) as run,
+        sender(run) as leaf1,
+        sender(run, "127.0.0.2") as leaf2,
+    ):
+        leaf1(mirroring.type_ii(FRAME, sequence=1))
+        time.sleep(0.001)
+        leaf1(mirroring.type_ii(FRAME, sequence=2))
+        run.wait(2)
+        leaf2(mirroring.type_ii(FRAME, sequence=900))
+        leaf2(mirroring.type_ii(again, sequence=901))
+        run.wait(4)
+    [path] = run.files.paths("c1")
+    ids = packet_ids(path)
+    received = run.files.received("c1")
+    assert received
+    counters = run.receiver.counters
+    assert (counters.duplicates, counters.left_out, received.duplicates) == (1, int(leave_out), 1)
+    if leave_out:
+        assert len(ids) == len(set(ids)) == counters.frames == 3
+    else:
+        assert counters.frames == 4
+        assert ids[0] != ids[1]
+        assert ids[2] == ids[0]
+        assert ids[3] not in ids[:3]
+        comments = [b"duplicate: the same packet as mirrored by leaf1" in block for block in blocks(path, 6)]
+        assert comments == [False, False, True, False]
+
+
+def test_the_time_of_a_frame_is_that_of_its_arrival_however_late_it_is_read(tmp_path: Path) -> None:
+    files = CaptureFiles(tmp_path, 1 << 20)
+    files.start()
+
+    def slow(source: str) -> str:
+        time.sleep(0.2)
+        return "leaf1"
+
+    receiver = Receiver(files, switch_of=slow, expected=wanted, raw=(), gre_in_udp=("127.0.0.1", 0))
+    receiver.start()
+    run = Running(receiver, files)
+    with sender(run) as send:
+        before = time.time()
+        for _ in range(3):
+            send(mirroring.type_i(FRAME))
+        after = time.time()
+        run.wait(3)
+    receiver.stop()
+    files.stop()
+    [path] = files.paths("c1")
+    for block in blocks(path, 6):
+        high, low = struct.unpack_from("<II", block, 12)
+        assert before - 0.01 <= (high << 32 | low) / 1e9 <= after + 0.01
 
 
 def test_kernel_drops_are_counted(tmp_path: Path) -> None:

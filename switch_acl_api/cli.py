@@ -58,6 +58,10 @@ def make_driver(settings: Settings) -> Driver:
 
         clock = BootClock(settings.boot_id_file)
         return LinuxDriver(clock, settings.ports, destinations, **settings.linux._asdict())
+    if settings.driver == "ovs":
+        from switch_acl_api.drivers.ovs import OvsDriver  # noqa: PLC0415
+
+        return OvsDriver(settings.ovs, BootClock(settings.boot_id_file), settings.commit_timeout_s, destinations)
     from switch_acl_api.drivers.cumulus import CumulusDriver  # noqa: PLC0415
 
     tool = settings.cumulus

@@ -18,7 +18,7 @@ else:
     import tomli as tomllib
 
 DEFAULT_PATH = "/etc/switch-acl-api.toml"
-DRIVERS = ("cumulus", "linux", "emulated")
+DRIVERS = ("cumulus", "linux", "ovs", "emulated")
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)\Z")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -43,6 +43,23 @@ class LinuxSettings(NamedTuple):
     nft: str = "nft"
     ip: str = "ip"
     realisation: str = "auto"
+
+
+class OvsSettings(NamedTuple):
+    """``port`` is the ERSPAN port's name, ``register`` the one of which bit 31 is ours while a packet is looked up."""
+
+    bridge: str = "br0"
+    port: str = "erspan-acl"
+    erspan_type: int = 2
+    session: int = 1
+    ttl: int = 64
+    register: int = 15
+    rundir: str = "/var/run/openvswitch"
+    ovs_vsctl: str = "ovs-vsctl"
+    ovs_ofctl: str = "ovs-ofctl"
+    ovs_appctl: str = "ovs-appctl"
+    ip: str = "ip"
+    ping: str = "ping"
 
 
 class EmulatedSettings(NamedTuple):
@@ -79,6 +96,7 @@ class Settings(NamedTuple):
     cumulus: CumulusSettings = CumulusSettings()
     emulated: EmulatedSettings = EmulatedSettings()
     linux: LinuxSettings = LinuxSettings()
+    ovs: OvsSettings = OvsSettings()
 
     @property
     def tls(self) -> bool:
@@ -119,7 +137,7 @@ def read_settings(path: str) -> Tuple[Settings, List[str]]:
 def parse_settings(table: Dict[str, Any]) -> Tuple[Settings, List[str]]:
     """Pure: a TOML table to settings and findings."""
     findings: List[str] = []
-    tables = {"cumulus": _CUMULUS, "emulated": _EMULATED, "linux": _LINUX}
+    tables = {"cumulus": _CUMULUS, "emulated": _EMULATED, "linux": _LINUX, "ovs": _OVS}
     values = _read({k: v for k, v in table.items() if k not in tables}, _TOP, "", findings, extra=list(tables))
     parts: Dict[str, Dict[str, Any]] = {}
     for name, schema in tables.items():
@@ -134,6 +152,7 @@ def parse_settings(table: Dict[str, Any]) -> Tuple[Settings, List[str]]:
         cumulus=CumulusSettings(**parts["cumulus"]),
         emulated=EmulatedSettings(**parts["emulated"]),
         linux=LinuxSettings(**parts["linux"]),
+        ovs=OvsSettings(**parts["ovs"]),
         **values,
     )
     findings += _contradictions(settings, table)
@@ -284,6 +303,12 @@ def _port(value: Any) -> str:
     return value
 
 
+def _device(value: Any) -> str:
+    if not isinstance(value, str) or _PORT_NAME.match(value) is None or value.endswith("+") or value[0] == "-":
+        raise ValueError('a name of 1 to 15 letters, digits, ".", "_" and "-"')
+    return value
+
+
 _TOP: Dict[str, Tuple[str, Callable[[Any], Any]]] = {
     "listen": ("listen", _address),
     "driver": ("driver", _choice(*DRIVERS)),
@@ -317,6 +342,20 @@ _EMULATED: Dict[str, Tuple[str, Callable[[Any], Any]]] = {
     "erspan_version": ("erspan_version", _number(1, 2)),
     "ipv6": ("ipv6", _flag),
     "tcam": ("tcam", _number(0, 100_000)),
+}
+_OVS: Dict[str, Tuple[str, Callable[[Any], Any]]] = {
+    "bridge": ("bridge", _device),
+    "port": ("port", _device),
+    "erspan_type": ("erspan_type", _number(2, 3)),
+    "session": ("session", _number(0, 1023)),
+    "ttl": ("ttl", _number(1, 255)),
+    "register": ("register", _number(0, 15)),
+    "rundir": ("rundir", _text),
+    "ovs_vsctl": ("ovs_vsctl", _text),
+    "ovs_ofctl": ("ovs_ofctl", _text),
+    "ovs_appctl": ("ovs_appctl", _text),
+    "ip": ("ip", _text),
+    "ping": ("ping", _text),
 }
 _LINUX: Dict[str, Tuple[str, Callable[[Any], Any]]] = {
     "nft": ("nft", _text),

@@ -317,6 +317,7 @@ class Engine:
             broadcasts=mine.broadcasts,
             ipv6=self.driver.ipv6,
             loopback_mirror=self.driver.loopback_mirror,
+            objection=self.driver.objection,
         )
 
     def _live(self) -> Dict[str, Acl]:

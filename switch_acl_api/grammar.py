@@ -9,7 +9,7 @@ printable ASCII, dotted quads without leading zeros, no variables, no quotes, no
 
 import ipaddress
 import re
-from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from switch_acl_api.errors import RuleError
 from switch_acl_api.limits import MAX_ERSPAN_PAIRS, MAX_LINE_CHARS, MAX_LINES
@@ -49,7 +49,10 @@ class Rule(NamedTuple):
 
 
 class Site(NamedTuple):
-    """What this switch allows. ``own`` are its addresses, ``broadcasts`` those of its connected networks."""
+    """What this switch allows. ``own`` are its addresses, ``broadcasts`` those of its connected networks.
+
+    ``objection`` is the data plane's own word: the token at fault and the reason.
+    """
 
     erspan_destinations: FrozenSet[str]
     ports: FrozenSet[str] = frozenset(WILDCARD_PORTS)
@@ -57,6 +60,7 @@ class Site(NamedTuple):
     broadcasts: FrozenSet[str] = frozenset()
     ipv6: bool = False
     loopback_mirror: bool = False
+    objection: Callable[[Rule], Optional[Tuple[str, str]]] = lambda _: None
 
 
 def parse_rules(lines: Sequence[object], site: Site) -> List[Rule]:
@@ -209,6 +213,9 @@ def _judge(rule: Rule, site: Site) -> None:
         reason = _why_no_host(host, rule, site)
         if reason:
             raise RuleError(rule.line, host, reason)
+    objection = site.objection(rule)
+    if objection is not None:
+        raise RuleError(rule.line, *objection)
 
 
 def _why_no_host(host: str, rule: Rule, site: Site) -> str:

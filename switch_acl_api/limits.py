@@ -126,5 +126,5 @@ OVS_TOOL_TIMEOUT_S = 5.0
 MAX_FLOWS_BYTES = 16 * MIB
 # The ports of one bridge: 10,000 of 250 characters.
 MAX_OVS_OUTPUT_BYTES = 4 * MIB
-# What a frame with 1,500 octets of IP and a VLAN tag becomes: 18 + 1,500, and in front of it IP (20), GRE (8), ERSPAN III (12).
+# A frame with 1,500 octets of IP and a VLAN tag (18 + 1,500), behind IP (20), GRE (8) and ERSPAN type III (12).
 OVS_ERSPAN_MTU = 1_558

@@ -65,6 +65,10 @@ class Driver(abc.ABC):
     def installed(self) -> Dict[RuleKey, Count]:
         """Every ERSPAN rule the data plane has, other people's too. Raises ``ListingError``."""
 
+    def objection(self, rule: Rule) -> Optional[Tuple[str, str]]:  # noqa: ARG002 -- for drivers that have one
+        """Why this switch cannot have the rule: the token at fault and the reason; ``None`` where it can."""
+        return None
+
     def own_addresses(self) -> OwnAddresses:
         """The switch's own addresses; hosts in rules must not be among them."""
         return OwnAddresses()

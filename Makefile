@@ -42,13 +42,14 @@ clean:
 $(VENV)/bin/python:
 	@PYTHON=$(PYTHON) deploy/prepare.sh run
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade pip
 
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q --editable .
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@PYTHON=$(PYTHON) deploy/prepare.sh test
+	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q --editable . --group dev
 	@touch $@ $(VENV)/.run

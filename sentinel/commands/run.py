@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``run`` and ``check``: the daemon, and what would keep it from working."""
 
+import errno
 import logging
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import click
 
 from sentinel.capture.switches import Access, SwitchClient
+from sentinel.commands.client import DaemonClient
 from sentinel.commands.options import config_option, find_config
 from sentinel.config.settings import Settings, load
 from sentinel.daemon import Daemon, access_of, loader_of, switches_of
@@ -148,6 +150,17 @@ def _check_ports(settings: Settings, report: _Report) -> None:
             try:
                 probe.bind((host, port))
             except OSError as error:
-                report.bad(f"sFlow on {host} port {port}", f"{error.strerror} (is the daemon running already?)")
+                if error.errno == errno.EADDRINUSE and _daemon_runs(settings):
+                    report.good(f"sFlow on {host} port {port}", "the running daemon listens there")
+                else:
+                    report.bad(f"sFlow on {host} port {port}", error.strerror or str(error))
             else:
                 report.good(f"sFlow on {host} port {port}", "free")
+
+
+def _daemon_runs(settings: Settings) -> bool:
+    try:
+        DaemonClient.of_settings(settings).ask("GET", "/switches")
+    except OutsideError:
+        return False
+    return True

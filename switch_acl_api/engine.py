@@ -1,42 +1,31 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the shim does, without HTTP: who may change which rule, budgets, leases, and the loop that commits and expires.
+"""What clients may do, without HTTP: who may change which rule, budgets, leases, and waiting for the commit.
 
-Threads: requests come from many; one worker commits, expires, retries and looks whether the switch still has what was
-installed. ``_mutex`` guards deciding (reading the files, what is pending, writing leases); nothing slow happens under
-it but waiting for the expire process, which holds the file lock for one commit at most.
+Requests come from many threads; ``Keeper`` commits in one of its own. The mutex they share guards deciding (reading the
+files, what is pending, writing leases); nothing slow happens under it but waiting for the expire process, which holds
+the file lock for one commit at most.
 """
 
-import logging
-import threading
-import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from switch_acl_api.audit import audit
 from switch_acl_api.budget import Budget, rules_of
 from switch_acl_api.clock import BootClock
-from switch_acl_api.commits import Change, Committer, Outcome, Put, Remove, keys_of, targets_of
+from switch_acl_api.commits import Change, Outcome, Put, Remove
 from switch_acl_api.counters import Counters
 from switch_acl_api.drivers.base import Count, Driver
-from switch_acl_api.errors import CommitError, ListingError, LockBusyError, Refused, RuleError
+from switch_acl_api.errors import LockBusyError, Refused, RuleError
 from switch_acl_api.grammar import Rule, RuleKey, Site, parse_rules
-from switch_acl_api.leases import Deadline, deadline_after, expired, remaining_s
+from switch_acl_api.keeper import Keeper
+from switch_acl_api.leases import Deadline, deadline_after, remaining_s
 from switch_acl_api.limits import (
-    COUNTER_AGE_S,
     DAEMON_LOCK_WAIT_S,
     FIRST_LOOK_WAIT_S,
     MAX_REQUEST_WAIT_S,
     MAX_WAITING_REQUESTS,
-    RETRY_FIRST_S,
-    RETRY_LONGEST_S,
-    VERIFY_INTERVAL_S,
 )
 from switch_acl_api.policy import Acl, PolicyDir, new_nonce
 from switch_acl_api.tickets import Ticket, TicketQueue
-
-_log = logging.getLogger("switch_acl_api")
-_TICK_S = 0.25
-_ITSELF = "switch-acl-api"
 
 
 class Rulebook(NamedTuple):
@@ -72,60 +61,41 @@ class Engine:
         self.clock = clock
         self.book = book
         self._policy = policy
-        self._counters = counters
-        self._verify = verify
-        self._heartbeat = heartbeat
-        self._committer = Committer(policy, driver, verify, lambda kind: counters.add("commits", result=kind))
         self._queue = TicketQueue(commit_interval_s)
-        self._mutex = threading.RLock()
+        self._keeper = Keeper(policy, driver, clock, self._queue, self._site, counters, verify, heartbeat)
+        self._mutex = self._keeper.mutex
         self._waiting = 0
-        self._stop = threading.Event()
-        self._worker = threading.Thread(target=self._work, name="commits", daemon=True)
-        self._retry_at = 0.0
-        self._retry_s = RETRY_FIRST_S
-        self._verify_at = 0.0
-        self._missing: Set[str] = set()
-        self._looked = threading.Event()
-        # Did the last commit that ended leave switch and files in agreement? (The mark also stands while one runs.)
-        self._settled = False
-        self._renewed = threading.Event()
-        self._counts: Tuple[float, Dict[RuleKey, Count]] = (float("-inf"), {})
-        self._counts_mutex = threading.Lock()
-        self._trouble: Dict[str, str] = {}
 
     def start(self) -> None:
         """Raises ``OSError``."""
         self._policy.prepare()
         self.driver.start()
-        self._worker.start()
+        self._keeper.start()
 
     def stop(self) -> None:
         """Ends after the commit that runs, if one does; rules keep their leases."""
-        self._stop.set()
-        for ticket in self._queue.stop():
-            ticket.finish({change.name: Outcome(503, "shutting down") for change in ticket.changes})
-        self._worker.join(MAX_REQUEST_WAIT_S)
+        self._keeper.stop()
         self.driver.stop()
 
     # --- requests that read ----------------------------------------------------------------------
 
     def names(self) -> List[str]:
-        return sorted(self._live())
+        return sorted(self._keeper.live())
 
     def lines(self, name: str) -> Optional[List[str]]:
-        acl = self._live().get(name)
+        acl = self._keeper.live().get(name)
         return None if acl is None else list(acl.lines)
 
     @property
     def lasterror(self) -> Optional[Dict[str, Any]]:
         """``{"returncode", "lines"}`` of the last commit when it failed, as in 2014."""
-        error = self._committer.lasterror
+        error = self._keeper.lasterror
         return None if error is None else {"returncode": error.returncode, "lines": error.output or [error.error]}
 
     def problems(self) -> List[str]:
         """What an operator should know, in words."""
-        found = [text for _, text in sorted(self._trouble.items())] + self.driver.problems()
-        error = self._committer.lasterror
+        found = [text for _, text in sorted(self._keeper.trouble.items())] + self.driver.problems()
+        error = self._keeper.lasterror
         if error is not None and self._policy.uncommitted:
             found.append("the last commit failed: {}".format(error.error))
         found += [
@@ -136,11 +106,11 @@ class Engine:
         return found
 
     def rules_used(self) -> int:
-        return sum(len(rules_of(acl.lines)) for acl in self._live().values())
+        return sum(len(rules_of(acl.lines)) for acl in self._keeper.live().values())
 
     def detail(self, owner: str) -> Dict[str, Any]:
-        acls = self._live()
-        counts = self._count()
+        acls = self._keeper.live()
+        counts = self._keeper.counts()
         return {
             "owner": owner,
             "boot_id": self.clock.boot_id,
@@ -183,7 +153,7 @@ class Engine:
         ttl_s = self._ttl(ttl_s)
         rules = parse_rules(lines, self._site())
         texts = tuple(str(line) for line in lines)
-        self._looked.wait(FIRST_LOOK_WAIT_S)
+        self._keeper.looked.wait(FIRST_LOOK_WAIT_S)
         with self._mutex:
             planned = self._planned()
             current = planned.get(name)
@@ -215,14 +185,14 @@ class Engine:
             on_disk = self._policy.acls()
             wanted = [name for name in names if name in planned or name in on_disk]
             # Absent from the files, but the switch may still have it: its removal was not committed yet.
-            if not wanted and not pending and self._settled:
+            if not wanted and not pending and self._keeper.settled:
                 return True
             ticket = self._enqueue([Remove(name, "deleted") for name in wanted], owner, peer, wait)
         if not wait:
             return False
         self._wait(ticket)
         failed = next((outcome for outcome in ticket.outcomes.values() if not outcome.ok), None)
-        if failed is None and not wanted and not self._settled:
+        if failed is None and not wanted and not self._keeper.settled:
             failed = Outcome(503, "a removal is not committed yet")
         if failed is not None:
             raise _refusal(failed)
@@ -239,7 +209,7 @@ class Engine:
                 parsed[name] = (tuple(str(line) for line in lines), rules, self._ttl(asked_s))
             except (RuleError, Refused) as error:
                 failed[name] = str(error)
-        self._looked.wait(FIRST_LOOK_WAIT_S)
+        self._keeper.looked.wait(FIRST_LOOK_WAIT_S)
         with self._mutex:
             planned = self._planned()
             removed = [
@@ -280,12 +250,12 @@ class Engine:
     def renew(self, owner: str, ttl_s: Optional[float]) -> Dict[str, Any]:
         """All leases of this owner; commits nothing. Raises ``Refused``."""
         ttl_s = self._ttl(ttl_s)
-        counts = self._count()
+        counts = self._keeper.counts()
         with self._mutex:
             going = {change.name for change in self._queue.pending() if isinstance(change, Remove)}
             mine = [
                 acl
-                for name, acl in sorted(self._live().items())
+                for name, acl in sorted(self._keeper.live().items())
                 if acl.owner == owner and acl.lease is not None and name not in going
             ]
             kept = self._renew([(acl, ttl_s) for acl in mine])
@@ -320,13 +290,9 @@ class Engine:
             objection=self.driver.objection,
         )
 
-    def _live(self) -> Dict[str, Acl]:
-        now = self.clock.now()
-        return {name: acl for name, acl in self._policy.acls().items() if not expired(acl.lease, now)}
-
     def _planned(self) -> Dict[str, Acl]:
         """The files as they will be when everything pending has been committed."""
-        planned = self._live()
+        planned = self._keeper.live()
         for change in self._queue.pending():
             if isinstance(change, Put):
                 planned[change.name] = change.acl
@@ -344,10 +310,10 @@ class Engine:
         return (
             current.lines == texts
             and (current.lease is None) == (ttl_s is None)
-            and self._looked.is_set()
+            and self._keeper.looked.is_set()
             and not pending
-            and self._settled
-            and current.name not in self._missing
+            and self._keeper.settled
+            and current.name not in self._keeper.missing
         )
 
     def _new_acl(self, owner: str, name: str, texts: Tuple[str, ...], ttl_s: Optional[float]) -> Acl:
@@ -368,7 +334,7 @@ class Engine:
             return {acl.name for acl, _ in wishes}
         try:
             with self._policy.lock.held(DAEMON_LOCK_WAIT_S):
-                live = self._live()
+                live = self._keeper.live()
                 kept = [(acl, ttl_s) for acl, ttl_s in wishes if _nonce(live.get(acl.name)) == acl.nonce]
                 self._policy.renew(
                     {
@@ -381,7 +347,7 @@ class Engine:
             raise Refused(503, str(error)) from error
         except OSError as error:
             raise Refused(503, "leases cannot be written: {}".format(error.strerror)) from error
-        self._renewed.set()
+        self._keeper.renewed.set()
         return {acl.name for acl, _ in kept}
 
     # --- waiting for a commit --------------------------------------------------------------------
@@ -408,163 +374,6 @@ class Engine:
         outcome = ticket.outcomes[name]
         if not outcome.ok:
             raise _refusal(outcome)
-
-    # --- the worker ------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        while not self._stop.is_set():
-            self._heartbeat()
-            tickets: List[Ticket] = []
-            try:
-                tickets = self._queue.take(_TICK_S)
-                with self._mutex:
-                    # Decided and made known at once, so that nobody renews what is on its way out.
-                    expiring = self._expiring(tickets)
-                    self._queue.run_also(Ticket(expiring, _ITSELF, ""))
-                if not self._looked.is_set() or not (tickets or expiring):
-                    self._look_now_and_then()
-                if tickets or expiring or self._needs_commit():
-                    self._commit(tickets, expiring)
-                elif self._renewed.is_set():
-                    self._tell_renewed()
-                self._trouble.pop("loop", None)
-            except Exception as error:  # noqa: BLE001 -- this thread removes rules; nothing may end it
-                self._settled = False
-                self._counters.add("loop_errors")
-                self._trouble["loop"] = "the background loop failed: {}".format(type(error).__name__)
-                _log.exception("the background loop failed")
-                self._stop.wait(_TICK_S)
-            finally:
-                for ticket in tickets:
-                    if not ticket.outcomes:
-                        ticket.finish({c.name: Outcome(503, "the commit failed unexpectedly") for c in ticket.changes})
-                self._queue.done()
-
-    def _expiring(self, tickets: Sequence[Ticket]) -> List[Remove]:
-        """Removals of what has expired, or is no longer allowed, and that the batch itself does not name."""
-        named = {change.name for ticket in tickets for change in ticket.changes}
-        now = self.clock.now()
-        found: List[Remove] = []
-        for name, acl in sorted(self._policy.acls().items()):
-            if name not in named and expired(acl.lease, now):
-                found.append(Remove(name, "expired" if acl.readable else "not written by us", acl.nonce))
-        return found
-
-    def _needs_commit(self) -> bool:
-        """Something is uncommitted (a crash, a failed commit, another hand), or the switch lost rules."""
-        return (self._policy.uncommitted or bool(self._missing)) and time.monotonic() >= self._retry_at
-
-    def _look_now_and_then(self) -> None:
-        if time.monotonic() >= self._verify_at:
-            self._look_for_drift()
-            self._verify_at = time.monotonic() + VERIFY_INTERVAL_S
-            self._renewed.set()
-
-    def _look_for_drift(self) -> None:
-        """Also what installs the rules after a start: a data plane that died with us has none."""
-        self._drop_forbidden()
-        self._settled = not self._policy.uncommitted
-        try:
-            self._find_missing()
-        finally:
-            self._looked.set()
-
-    def _find_missing(self) -> None:
-        if not self._verify:
-            return
-        try:
-            installed = self.driver.installed()
-        except ListingError as error:
-            self._trouble["listing"] = str(error)
-            return
-        self._trouble.pop("listing", None)
-        self._missing = {name for name, acl in self._live().items() if keys_of(acl) - set(installed)}
-
-    def _drop_forbidden(self) -> None:
-        """Files from before a change of the settings: what would be refused today must not stay."""
-        site = self._site()
-        for name, acl in sorted(self._live().items()):
-            try:
-                parse_rules(acl.lines, site)
-            except RuleError as error:
-                _log.warning('removing rule "%s": no longer allowed: %s', name, error)
-                self._enqueue([Remove(name, "no longer allowed", acl.nonce)], _ITSELF, "", wait=False)
-
-    def _commit(self, tickets: Sequence[Ticket], expiring: Sequence[Remove]) -> None:
-        changes: List[Change] = [change for ticket in tickets for change in ticket.changes]
-        before = self._policy.acls()
-        try:
-            with self._policy.lock.held(DAEMON_LOCK_WAIT_S) as lock_fd:
-                self._policy.sweep()
-                outcomes = self._committer.run([*changes, *expiring], lock_fd)
-        except LockBusyError as error:
-            outcomes = [Outcome(503, str(error))] * (len(changes) + len(expiring))
-        result = {change.name: outcome for change, outcome in zip([*changes, *expiring], outcomes)}  # noqa: B905 -- 3.7
-        self._counts = (float("-inf"), {})
-        self._missing.difference_update(name for name, outcome in result.items() if outcome.ok)
-        if self._committer.lasterror is None:
-            self._missing.clear()
-        self._schedule_retry()
-        for ticket in tickets:
-            ticket.finish({change.name: result[change.name] for change in ticket.changes})
-            self._note(ticket.changes, ticket.owner, ticket.peer, result, before)
-        self._note(expiring, _ITSELF, "", result, before)
-        for name in self._committer.dropped:
-            audit("withdraw", name, _ITSELF, "", 502, 0, "was being installed when the shim died, and is not accepted")
-
-    def _tell_renewed(self) -> None:
-        """A data plane that keeps leases itself learns the deadlines here, in the thread that commits.
-
-        Otherwise a rule could be renewed there that a commit has just removed.
-        """
-        self._renewed.clear()
-        if not self.driver.keeps_leases:
-            return
-        try:
-            with self._policy.lock.held(DAEMON_LOCK_WAIT_S) as lock_fd:
-                self.driver.renew(targets_of(self._policy.acls()), (lock_fd,))
-        except (CommitError, LockBusyError) as error:
-            _log.warning("leases could not be renewed in the switch: %s", error)
-            self._policy.mark_uncommitted()
-            self._settled = False
-
-    def _schedule_retry(self) -> None:
-        self._settled = not self._policy.uncommitted
-        if self._missing or not self._settled:
-            self._retry_at = time.monotonic() + self._retry_s
-            self._retry_s = min(2 * self._retry_s, RETRY_LONGEST_S)
-        else:
-            self._retry_at, self._retry_s = 0.0, RETRY_FIRST_S
-
-    def _note(
-        self, changes: Sequence[Change], owner: str, peer: str, result: Dict[str, Outcome], before: Dict[str, Acl]
-    ) -> None:
-        for change in changes:
-            outcome = result[change.name]
-            if isinstance(change, Put):
-                action, acl = "put", change.acl
-            else:
-                action = "delete" if change.reason == "deleted" else "expire"
-                acl = before.get(change.name, Acl(change.name, "", (), None, ""))
-                if change.reason.startswith("replaced"):
-                    action = "delete"
-            self._counters.add("changes", action=action, result="ok" if outcome.ok else "failed")
-            audit(action, change.name, owner, peer, outcome.status, len(rules_of(acl.lines)), outcome.error or None)
-
-    def _count(self) -> Optional[Dict[RuleKey, Count]]:
-        """Counters at most ``COUNTER_AGE_S`` old, asked for once however many ask; ``None`` when there are none."""
-        with self._counts_mutex:
-            read_at, counts = self._counts
-            if time.monotonic() - read_at <= COUNTER_AGE_S:
-                return counts
-            try:
-                counts = self.driver.installed()
-            except ListingError as error:
-                self._trouble["listing"] = str(error)
-                return None
-            self._trouble.pop("listing", None)
-            self._counts = (time.monotonic(), counts)
-            return counts
 
 
 def _nonce(acl: Optional[Acl]) -> Optional[str]:

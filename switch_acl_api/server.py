@@ -7,7 +7,6 @@ has one deadline for handshake and whole request together, so trickling gains no
 connection that has not yet delivered its request makes room for the new one, first of the address that holds most.
 """
 
-import contextlib
 import io
 import json
 import logging
@@ -21,12 +20,11 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 from urllib.parse import unquote
 
 from switch_acl_api.app import CLIENT_NAME_KEY
+from switch_acl_api.connection import Body, Connection, Reader
 from switch_acl_api.counters import Counters
 from switch_acl_api.limits import (
-    LINGER_S,
     LISTEN_BACKLOG,
     MAX_CONNECTIONS,
-    MAX_LINGER_READS,
     MAX_REQUEST_LINE_BYTES,
     REAP_INTERVAL_S,
     REQUEST_DEADLINE_S,
@@ -62,89 +60,6 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Connection:
-    """One client. ``receiving`` until its request is complete and again while the answer is written."""
-
-    def __init__(self, sock: socket.socket, peer: str) -> None:
-        self.sock = sock
-        self.peer = peer
-        self.client_name: Optional[str] = None
-        self.receiving = True
-        self.deadline = time.monotonic() + REQUEST_DEADLINE_S
-        self._mutex = threading.Lock()
-        self._closed = False
-
-    def begin(self, seconds: float) -> None:
-        self.deadline = time.monotonic() + seconds
-        self.receiving = True
-
-    def left(self) -> float:
-        """Seconds to the deadline; raises ``socket.timeout`` when it has passed."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise socket.timeout("deadline")
-        return left
-
-    def linger(self, expected: int) -> None:
-        """Take what is still being sent: closing on unread octets would make the kernel throw the answer away."""
-        self.begin(LINGER_S)
-        socket.socket.shutdown(self.sock, socket.SHUT_WR)
-        for _ in range(MAX_LINGER_READS):
-            self.sock.settimeout(self.left())
-            got = len(self.sock.recv(65_536))
-            expected -= got
-            if not got or expected <= 0:
-                return
-
-    def cut(self) -> None:
-        """End it from another thread: what its own thread is reading ends."""
-        with self._mutex, contextlib.suppress(OSError):
-            if not self._closed:
-                # Not SSLSocket's own shutdown: that pulls the TLS object from under the other thread.
-                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        with self._mutex, contextlib.suppress(OSError):
-            self._closed = True
-            self.sock.close()
-
-
-class _Reader(io.RawIOBase):
-    """The connection's octets until its deadline, however they trickle."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._connection.sock.settimeout(self._connection.left())
-        return self._connection.sock.recv_into(buffer)
-
-
-class _Body(io.RawIOBase):
-    """Exactly one request's body. At its end the request counts as received."""
-
-    def __init__(self, source: Any, length: int, connection: Connection) -> None:
-        self._source = source
-        self.left = length
-        self._connection = connection
-        if length == 0:
-            connection.receiving = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._source.read(min(len(buffer), self.left))
-        buffer[: len(data)] = data
-        self.left -= len(data)
-        if self.left == 0:
-            self._connection.receiving = False
-        return len(data)
-
-
 class _Handler(BaseHTTPRequestHandler):
     """Reads requests of one connection and lets the application answer them."""
 
@@ -157,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(connection.sock, (connection.peer, 0), None)  # type: ignore[arg-type]  # no socketserver here
 
     def setup(self) -> None:
-        self.rfile = io.BufferedReader(_Reader(self._connection))
+        self.rfile = io.BufferedReader(Reader(self._connection))
         self.close_connection = True
 
     def finish(self) -> None:
@@ -178,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = self._body_length()
         if length is None:
             return
-        body = _Body(self.rfile, length, self._connection)
+        body = Body(self.rfile, length, self._connection)
         status, headers, content = self._run(body, length)
         if body.left:
             # What was not read would be taken for the next request.
@@ -197,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return int(lengths[0])
 
-    def _run(self, body: _Body, length: int) -> Tuple[str, List[Tuple[str, str]], bytes]:
+    def _run(self, body: Body, length: int) -> Tuple[str, List[Tuple[str, str]], bytes]:
         started: List[Tuple[str, List[Tuple[str, str]]]] = []
 
         def start_response(status: str, headers: List[Tuple[str, str]], exc_info: Any = None) -> Any:  # noqa: ARG001 -- WSGI's signature
@@ -212,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
                 close()
         return started[0][0], started[0][1], content
 
-    def _environ(self, body: _Body, length: int) -> Dict[str, Any]:
+    def _environ(self, body: Body, length: int) -> Dict[str, Any]:
         path, _, query = self.path.partition("?")
         environ = dict(self._base_environ)
         environ.update(
@@ -296,7 +211,7 @@ class Server:
             "wsgi.multithread": True,
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
-            # Werkzeug then trusts wsgi.input to end by itself; _Body does.
+            # Werkzeug then trusts wsgi.input to end by itself; Body does.
             "wsgi.input_terminated": True,
         }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "switch_acl_api"
-DRIVER = {"__init__.py", "base.py", "cumulus.py", "listing.py"}
+DRIVER = "cumulus"
 # Parts of other drivers that stand beside the core.
 LEFT_OUT = {"encapsulator.py"}
 SHEBANG = b"#!/usr/bin/env python3\n"
@@ -44,15 +44,26 @@ def main() -> int:
 
 
 def own_files() -> Iterator[tuple[str, bytes]]:
+    drivers = {"__init__", *needed_drivers({DRIVER})}
     for path in sorted(PACKAGE.rglob("*")):
         name = path.relative_to(PACKAGE).as_posix()
-        other = name in LEFT_OUT or (path.parent.name == "drivers" and path.name not in DRIVER)
+        other = name in LEFT_OUT or (path.parent.name == "drivers" and path.stem not in drivers)
         if path.suffix not in {".py", ".yaml"} or other:
             continue
         content = path.read_bytes()
         if path.suffix == ".py":
             ast.parse(content, str(path), feature_version=(3, 7))
         yield f"switch_acl_api/{name}", content
+
+
+def needed_drivers(names: set[str]) -> set[str]:
+    """These modules of ``drivers`` and those that they import."""
+    found = set(names)
+    for name in names:
+        tree = ast.parse((PACKAGE / "drivers" / f"{name}.py").read_bytes())
+        modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        found |= {module.rpartition(".")[2] for module in modules if module.startswith("switch_acl_api.drivers.")}
+    return found if found == names else needed_drivers(found)
 
 
 def download(folder: Path) -> None:

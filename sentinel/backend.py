@@ -4,16 +4,17 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import sentinel
 from sentinel.capture import events as it
 from sentinel.errors import StoreError
+from sentinel.erspan.files import Received
 from sentinel.model import Capture, Detection
 from sentinel.report.metrics import Metrics, Reading, counters
 from sentinel.sflow.agents import AgentHealth
-from sentinel.web.backend import NotFound, NotHere, Refused, Row
+from sentinel.web.backend import NotFound, NotHere, Pcap, Refused, Row
 
 if TYPE_CHECKING:
     from sentinel.daemon import Daemon
@@ -27,7 +28,7 @@ class DaemonBackend:
     def __init__(self, daemon: "Daemon") -> None:
         self._daemon = daemon
         self._metrics = Metrics(self._readings)
-        self._frames: dict[tuple[str, str], int] = {}
+        self._frames: dict[str, int] = {}
         self._rates: dict[tuple[str, int], tuple[float, int, float]] = {}
 
     # --- reads -----------------------------------------------------------------------------------
@@ -152,16 +153,25 @@ class DaemonBackend:
     def metrics(self) -> bytes:
         return self._metrics.render()
 
-    def pcap(self, capture_id: str) -> Path | NotHere:
-        if self.capture(capture_id) is None:
+    def pcap(self, capture_id: str) -> Pcap | NotHere:
+        capture = self.capture(capture_id)
+        if capture is None:
             raise NotFound("no such capture")
-        paths = self._daemon.pcap_paths(capture_id)
-        if paths:
-            return paths[-1]
         destination = self._daemon.settings.capture.erspan_destination
         if self._daemon.files is None:
             return NotHere(f"the packets go to {destination} as GRE/ERSPAN; open Wireshark there")
-        return NotHere(f"no mirrored packet has arrived yet; they are sent to {destination}")
+        # Asked after the state: what an ended capture has now is all it will ever have.
+        parts, being_written = self._daemon.files.parts(capture_id)
+        return Pcap(
+            tuple((part.path, part.size) for part in parts),
+            being_written or capture.state != "ended",
+            f"no packets of it are here; they are sent to {destination}",
+        )
+
+    def received(self, capture_id: str) -> Row | None:
+        if self._daemon.files is None:
+            return None
+        return asdict(self._daemon.files.received(capture_id) or Received())
 
     # --- wishes ----------------------------------------------------------------------------------
 
@@ -212,11 +222,9 @@ class DaemonBackend:
 
     # --- helpers ---------------------------------------------------------------------------------
 
-    def count_frame(self, capture_id: str, switch: str) -> None:
-        """A mirrored packet of this capture was kept."""
-        del capture_id
-        key = ("frames", switch)
-        self._frames[key] = self._frames.get(key, 0) + 1
+    def count_frame(self, switch: str) -> None:
+        """A mirrored packet from this switch was kept."""
+        self._frames[switch] = self._frames.get(switch, 0) + 1
 
     def _live(self, capture_id: str) -> Capture:
         with self._daemon.loop.lock:
@@ -261,6 +269,10 @@ class DaemonBackend:
             )
         if daemon.receiver is not None:
             problems += daemon.receiver.opened.refused
+            if missed := daemon.receiver.counters.kernel_drops:
+                problems.append(f"the kernel dropped {missed} mirrored packets: raise net.core.rmem_max")
+            if failed := daemon.receiver.counters.write_errors:
+                problems.append(f"{failed} mirrored packets could not be written: see the log")
         return problems
 
     def _samples_per_s(self, health: AgentHealth) -> float:
@@ -291,6 +303,11 @@ class DaemonBackend:
         if daemon.receiver is not None and daemon.files is not None:
             yield from counters("erspan", daemon.receiver.counters)
             yield from counters("erspan_files", daemon.files.counters)
+            octets = float(daemon.files.held_bytes)
+            yield "sentinel_erspan_files_held_bytes", {}, octets, "gauge", "Octets of all capture files"
+            for switch, kept in dict(self._frames).items():
+                labels = {"switch": switch}
+                yield "sentinel_erspan_switch_frames_total", labels, float(kept), "counter", "Frames kept, by switch"
         for stage, counts in (("loop", daemon.loop.counters), ("switches", daemon.pool.counters)):
             for name, count in dict(counts).items():
                 yield f"sentinel_{stage}_{name}_total", {}, float(count), "counter", f"{stage}: {name}"

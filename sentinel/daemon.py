@@ -31,6 +31,7 @@ from sentinel.errors import ConfigError, StoreError
 from sentinel.erspan.decapsulate import Mirrored
 from sentinel.erspan.files import CaptureFiles, CaptureNotes
 from sentinel.erspan.receiver import Receiver
+from sentinel.erspan.shelf import Deleted
 from sentinel.loop import Loop
 from sentinel.model import Capture, CaptureState, Switch
 from sentinel.report import eve
@@ -43,6 +44,7 @@ from sentinel.web.app import create_app
 from sentinel.web.counters import WebCounters
 from sentinel.web.guards import Guard
 from sentinel.web.longpoll import LongPolls
+from sentinel.web.pcap import PcapStreams
 from sentinel.web.server import WebServer
 from sentinel.web.tokens import Tokens, load_tokens
 
@@ -363,7 +365,13 @@ class Daemon:
         if not (chosen.receive or chosen.gre_in_udp):
             return None, None
         directory = chosen.directory or self.settings.state_dir / "pcap"
-        files = CaptureFiles(directory, chosen.max_bytes, self._notes)
+        files = CaptureFiles(
+            directory,
+            chosen.max_bytes,
+            self._notes,
+            max_age_s=chosen.max_age_s,
+            on_deleted=self._tell_deleted,
+        )
         raw = ("0.0.0.0", "::") if chosen.receive else ()  # noqa: S104  # a switch's packets arrive on any interface
         receiver = Receiver(
             files,
@@ -372,15 +380,22 @@ class Daemon:
             on_frame=self._framed,
             raw=raw,
             gre_in_udp=chosen.gre_in_udp,
+            leave_out_duplicates=chosen.leave_out_duplicates,
         )
         return files, receiver
+
+    def _tell_deleted(self, deleted: Deleted) -> None:
+        """A file of a capture had to go: somebody may look for it."""
+        details = {"id": deleted.capture_id, "file": deleted.name, "bytes": deleted.bytes, "reason": deleted.reason}
+        now = eve.time_text(time.time())
+        self._tell({"timestamp": now, "event_type": "capture_file", "capture_file": {"deleted": True, **details}})
 
     def _switch_of_source(self, source: str) -> str | None:
         return self.captures.book.by_source.get(source)
 
     def _framed(self, capture_id: str, switch: str, mirrored: Mirrored) -> None:
-        del mirrored
-        self.backend.count_frame(capture_id, switch)
+        del capture_id, mirrored
+        self.backend.count_frame(switch)
 
     def _notes(self, capture_id: str) -> CaptureNotes:
         capture = self._captures_known.get(capture_id)
@@ -389,24 +404,30 @@ class Daemon:
         listed = ", ".join(f"{i.prefix} in {i.feed} ({i.group})" for i in capture.indicators)
         pair = f"{capture.local_ip} and {capture.listed_ip}"
         text = f"Sentinel capture {capture.id}: {pair}; {capture.reason}; listed: {listed}"
-        names = tuple((capture.listed_ip, (f"listed-{i.feed}",)) for i in capture.indicators[:1])
+        # With their addresses, which a viewer shows the names instead of.
+        listing = next((i.feed for i in capture.indicators), "unlisted")
+        names = (
+            (capture.local_ip, (f"local-{capture.local_ip}",)),
+            (capture.listed_ip, (f"{listing}-{capture.listed_ip}",)),
+        )
         return CaptureNotes((text,), names)
 
     def pcap_paths(self, capture_id: str) -> list[Path]:
         if self.files is None:
             return []
-        self.files.flush()
         return self.files.paths(capture_id)
 
     # --- the rest --------------------------------------------------------------------------------
 
     def _web(self, tokens: Tokens | None) -> WebServer:
-        polls = LongPolls()
+        polls, streams = LongPolls(), PcapStreams()
         host, port = self.settings.web.listen
-        app = create_app(self.backend, Guard(host, self.settings.web.hosts, tokens), polls, self.web_counters)
-        return WebServer(app, host, port, polls, self.web_counters)
+        app = create_app(self.backend, Guard(host, self.settings.web.hosts, tokens), polls, self.web_counters, streams)
+        return WebServer(app, host, port, polls, self.web_counters, streams)
 
     def _purge(self) -> None:
+        if self.files is not None:
+            self.files.expire(time.time())
         try:
             self.store.purge(time.time() - limits.ENDED_CAPTURES_KEPT_S, limits.MAX_ENDED_CAPTURES)
         except StoreError as error:

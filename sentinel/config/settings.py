@@ -181,6 +181,8 @@ class Erspan(Section):
     gre_in_udp: Endpoint | None = None
     directory: Path | None = Field(None, strict=False)
     max_bytes: Size = Field(2**30, alias="max_total")
+    max_age_s: Annotated[Duration, AfterValidator(_positive(60))] = Field(2_592_000.0, alias="max_age")
+    leave_out_duplicates: bool = False
 
 
 class Web(Section):

@@ -3,9 +3,10 @@
 """The routes under ``/api/v1``; ``openapi.json`` is their full text."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import get_args
+from typing import IO, cast, get_args
 
-from flask import Blueprint, Response, g, jsonify, request, send_file, url_for
+from flask import Blueprint, Response, g, jsonify, request, url_for
+from werkzeug.wsgi import wrap_file
 
 from sentinel.limits import (
     DEFAULT_LIST_ROWS,
@@ -13,11 +14,13 @@ from sentinel.limits import (
     MAX_EVENTS_PER_POLL,
     MAX_LIST_ROWS,
     MAX_LONG_POLL_S,
+    PCAP_CHUNK_BYTES,
 )
 from sentinel.model import Capture, CaptureState, Detection, Evidence
 from sentinel.web import inputs, views
 from sentinel.web.backend import Backend, NotHere, Row
 from sentinel.web.longpoll import LongPolls
+from sentinel.web.pcap import Joined, PcapStreams
 from sentinel.web.problem import Problem
 
 PREFIX = "/api/v1"
@@ -29,6 +32,7 @@ CAPTURE_STATES: tuple[str, ...] = get_args(CaptureState)
 QUERIES: Mapping[str, frozenset[str]] = {
     "api.list_detections": frozenset({"state", "evidence", "local_ip", "listed_ip", "limit"}),
     "api.list_captures": frozenset({"state", "limit"}),
+    "api.capture_pcap": frozenset({"follow"}),
     "api.list_flows": frozenset({"limit"}),
     "api.list_events": frozenset({"after", "timeout", "limit"}),
 }
@@ -60,11 +64,12 @@ def _not_found(what: str) -> Problem:
     return Problem(404, "not_found", f"no such {what}")
 
 
-def blueprint(backend: Backend, polls: LongPolls) -> Blueprint:
+def blueprint(backend: Backend, polls: LongPolls, streams: PcapStreams) -> Blueprint:
     """Build the routes over ``backend``."""
     api = Blueprint("api", __name__, url_prefix=PREFIX)
     _add_detections(api, backend)
     _add_captures(api, backend)
+    _add_pcap(api, backend, streams)
     _add_capture_changes(api, backend)
     _add_rows(api, backend)
     _add_events(api, backend, polls)
@@ -121,7 +126,7 @@ def _add_captures(api: Blueprint, backend: Backend) -> None:
         wanted.sort(key=lambda each: each.state == "ended")
         return jsonify(
             {
-                "captures": [views.capture(each) for each in wanted[:limit]],
+                "captures": [views.capture(each, backend.received(each.id)) for each in wanted[:limit]],
                 "total": len(wanted),
                 "limit": limit,
             }
@@ -133,30 +138,45 @@ def _add_captures(api: Blueprint, backend: Backend) -> None:
         found = backend.capture(inputs.checked_id(capture_id))
         if found is None:
             raise _not_found("capture")
-        return jsonify(views.capture(found))
+        return jsonify(views.capture(found, backend.received(found.id)))
 
+
+def _add_pcap(api: Blueprint, backend: Backend, streams: PcapStreams) -> None:
     @api.get("/captures/<capture_id>/pcap")
     def capture_pcap(capture_id: str) -> Response:
-        _query()
-        found = backend.pcap(inputs.checked_id(capture_id))
+        follow = inputs.choice(_query(), "follow", ("0", "1")) == "1"
+        key = inputs.checked_id(capture_id)
+        found = backend.pcap(key)
         if isinstance(found, NotHere):
             raise Problem(409, "not_here", found.where)
+        if follow and found.more:
+            gone = request.environ.get("waitress.client_disconnected", _never_gone)
+            # Whoever asks for the head alone must not take a place.
+            head = request.method == "HEAD"
+            return _pcapng(Response(() if head else streams.follow(lambda: backend.pcap(key), gone)), key)
+        if not found.parts:
+            raise Problem(409, "not_here", found.missing)
         try:
-            return send_file(
-                found,
-                mimetype="application/x-pcapng",
-                as_attachment=True,
-                download_name=f"{capture_id.replace(':', '_')}.pcapng",
-                conditional=False,
-                etag=False,
-            )
-        except FileNotFoundError as error:
+            joined = Joined(found.parts)
+        except OSError as error:
             raise Problem(404, "not_found", "the file with the packets is gone") from error
+        # A binary file to read from, which is all that is asked of it.
+        chunks = wrap_file(request.environ, cast("IO[bytes]", joined), PCAP_CHUNK_BYTES)
+        response = Response(chunks, direct_passthrough=True)
+        response.content_length = joined.size
+        return _pcapng(response, key)
+
+
+def _pcapng(response: Response, capture_id: str) -> Response:
+    response.mimetype = "application/x-pcapng"
+    name = f"{capture_id.replace(':', '_')}.pcapng"
+    response.headers["Content-Disposition"] = f"attachment; filename={name}"
+    return response
 
 
 def _add_capture_changes(api: Blueprint, backend: Backend) -> None:
     def answer(capture: Capture, status: int = 200) -> Response:
-        response = jsonify(views.capture(capture))
+        response = jsonify(views.capture(capture, backend.received(capture.id)))
         response.status_code = status
         return response
 

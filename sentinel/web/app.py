@@ -17,6 +17,7 @@ from sentinel.web.backend import Backend, NotFound, Refused
 from sentinel.web.counters import WebCounters
 from sentinel.web.guards import Guard, add_security_headers
 from sentinel.web.longpoll import LongPolls
+from sentinel.web.pcap import PcapStreams
 from sentinel.web.problem import Problem
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,10 @@ ASSETS = {
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def create_app(backend: Backend, guard: Guard, polls: LongPolls, counters: WebCounters) -> Flask:
-    """Build the application. ``guard`` says who may ask, ``polls`` bounds the waiters."""
+def create_app(
+    backend: Backend, guard: Guard, polls: LongPolls, counters: WebCounters, streams: PcapStreams | None = None
+) -> Flask:
+    """Build the application. ``guard`` says who may ask, ``polls`` bounds the waiters, ``streams`` the followers."""
     app = Flask("sentinel.web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider, which this is
@@ -43,7 +46,7 @@ def create_app(backend: Backend, guard: Guard, polls: LongPolls, counters: WebCo
     _add_errors(app, counters)
     _add_console(app)
     _add_probes(app, backend, guard)
-    app.register_blueprint(api.blueprint(backend, polls))
+    app.register_blueprint(api.blueprint(backend, polls, streams or PcapStreams()))
     return app
 
 

@@ -36,6 +36,18 @@ class NotHere:
     where: str
 
 
+@dataclass(frozen=True, slots=True)
+class Pcap:
+    """The files of a capture in order, and how many octets of each are whole blocks; together they are a pcapng file.
+
+    ``more`` is true while more may come. ``missing`` says in words why there is none, where there is none.
+    """
+
+    parts: tuple[tuple[Path, int], ...] = ()
+    more: bool = False
+    missing: str = ""
+
+
 class Backend(Protocol):
     """Every method may be called from any thread, and none but ``events`` may take long."""
 
@@ -81,8 +93,11 @@ class Backend(Protocol):
     def refresh_feed(self, name: str) -> None:
         """Ask for a feed to be fetched soon; raises ``NotFound``, ``Refused``."""
 
-    def pcap(self, capture_id: str) -> Path | NotHere:
-        """Return the file with the mirrored packets; raises ``NotFound``."""
+    def pcap(self, capture_id: str) -> Pcap | NotHere:
+        """Return the files with the mirrored packets; raises ``NotFound``, ``OSError`` where the disk fails."""
+
+    def received(self, capture_id: str) -> Row | None:
+        """Return what was kept of a capture here; ``None`` where this host keeps none."""
 
     def health(self) -> Row:
         """Return ``status`` (ok, degraded, failing), ``problems`` (sentences) and what the console's header shows."""

@@ -21,6 +21,7 @@ from sentinel.errors import OutsideError
 from sentinel.limits import (
     IDLE_CONNECTION_S,
     MAX_LONG_POLLS,
+    MAX_PCAP_STREAMS,
     MAX_REQUEST_HEADER_BYTES,
     MAX_REQUEST_RECEIVED_BYTES,
     MAX_WEB_CONNECTIONS,
@@ -30,6 +31,7 @@ from sentinel.limits import (
 )
 from sentinel.web.counters import WebCounters
 from sentinel.web.longpoll import LongPolls
+from sentinel.web.pcap import PcapStreams
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -44,11 +46,20 @@ DRAIN_TICK_S = 0.05
 class WebServer:
     """Serves an application between ``start`` and ``stop``; both once."""
 
-    def __init__(self, app: "Flask", host: str, port: int, polls: LongPolls, counters: WebCounters) -> None:
+    def __init__(
+        self,
+        app: "Flask",
+        host: str,
+        port: int,
+        polls: LongPolls,
+        counters: WebCounters,
+        streams: PcapStreams | None = None,
+    ) -> None:
         self.host = host
         self.port = port
         self._app = app
         self._polls = polls
+        self._streams = streams or PcapStreams()
         self._counters = counters
         self._stopping = threading.Event()
         self._map: dict[int, Any] = {}
@@ -66,7 +77,7 @@ class WebServer:
             self._app,
             map=self._map,
             sockets=[listening],
-            threads=WEB_WORKER_THREADS + MAX_LONG_POLLS,
+            threads=WEB_WORKER_THREADS + MAX_LONG_POLLS + MAX_PCAP_STREAMS,
             backlog=BACKLOG,
             connection_limit=MAX_WEB_CONNECTIONS,
             channel_timeout=IDLE_CONNECTION_S,
@@ -104,6 +115,7 @@ class WebServer:
     def stop(self) -> None:
         """Stop accepting, let answers under way finish, close everything; lasts twice ``WEB_STOP_GRACE_S`` at most."""
         self._polls.stop()
+        self._streams.stop()
         self._stopping.set()
         if self._thread is None:
             return

@@ -75,8 +75,8 @@ def mirror(value: Mirror) -> Json:
     }
 
 
-def capture(value: Capture) -> Json:
-    """Return a capture as the API says it."""
+def capture(value: Capture, received: Mapping[str, object] | None = None) -> Json:
+    """Return a capture as the API says it, with what was received of it here."""
     return {
         "id": value.id,
         "local_ip": value.local_ip,
@@ -94,6 +94,7 @@ def capture(value: Capture) -> Json:
         "mirrors": [mirror(each) for each in value.mirrors],
         "packets": sum(each.packets for each in value.mirrors),
         "bytes": sum(each.bytes for each in value.mirrors),
+        "received": None if received is None else row(received),
     }
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from sentinel.model import Capture, Detection, Indicator, Mirror, Observer
 from sentinel.report.eventlog import EventRing
 from sentinel.web.app import create_app
-from sentinel.web.backend import NotFound, NotHere, Refused, Row
+from sentinel.web.backend import NotFound, NotHere, Pcap, Refused, Row
 from sentinel.web.counters import WebCounters
 from sentinel.web.guards import Guard
 from sentinel.web.longpoll import LongPolls
+from sentinel.web.pcap import PcapStreams
 from sentinel.web.server import WebServer
 from sentinel.web.tokens import Tokens, parse_tokens
 
@@ -104,7 +105,10 @@ class FakeBackend:
         self.found: list[Detection] = [detection()]
         self.notes: dict[str, str] = {}
         self.kept: dict[str, Capture] = {"c1": capture()}
-        self.pcaps: dict[str, Path | NotHere] = {}
+        self.pcaps: dict[str, Path | list[Path] | NotHere] = {}
+        self.receptions: dict[str, Row] = {
+            "c1": {"frames": 4000, "bytes": 1_100_000, "duplicates": 0, "truncated": 0, "lost": 3}
+        }
         self.refreshed: list[str] = []
         self.agent_rows: list[Row] = [
             {
@@ -232,9 +236,17 @@ class FakeBackend:
             raise NotFound("no such feed")
         self.refreshed.append(name)
 
-    def pcap(self, capture_id: str) -> Path | NotHere:
-        self._of(capture_id)
-        return self.pcaps.get(capture_id, NotHere("the packets go to 10.0.0.70, which is not this host"))
+    def pcap(self, capture_id: str) -> Pcap | NotHere:
+        more = self._of(capture_id).state != "ended"
+        found = self.pcaps.get(capture_id, NotHere("the packets go to 10.0.0.70, which is not this host"))
+        if isinstance(found, NotHere):
+            return found
+        paths = [found] if isinstance(found, Path) else found
+        parts = tuple((path, path.stat().st_size if path.exists() else 1) for path in paths)
+        return Pcap(parts, more, "no mirrored packet has arrived yet")
+
+    def received(self, capture_id: str) -> Row | None:
+        return self.receptions.get(capture_id)
 
     def health(self) -> Row:
         return self.state
@@ -255,12 +267,12 @@ class FakeBackend:
 
 @contextmanager
 def serving(
-    backend: FakeBackend, known: Tokens | None = None, names: Sequence[str] = (), waiters: int = 16
+    backend: FakeBackend, known: Tokens | None = None, names: Sequence[str] = (), waiters: int = 16, followers: int = 8
 ) -> Iterator[WebServer]:
     """Serve a backend on a free loopback port."""
-    counters, polls = WebCounters(), LongPolls(waiters)
-    app = create_app(backend, Guard("127.0.0.1", names, known), polls, counters)
-    server = WebServer(app, "127.0.0.1", 0, polls, counters)
+    counters, polls, streams = WebCounters(), LongPolls(waiters), PcapStreams(followers)
+    app = create_app(backend, Guard("127.0.0.1", names, known), polls, counters, streams)
+    server = WebServer(app, "127.0.0.1", 0, polls, counters, streams)
     server.start()
     try:
         yield server

@@ -15,7 +15,7 @@ demo: $(VENV)/.run ## a compromised host being caught, on an emulated fabric
 
 test: $(VENV)/.test lint types unit ## everything: style, types, architecture, tests
 
-unit: $(VENV)/.test
+unit: $(VENV)/.test shim
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.test

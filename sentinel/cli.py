@@ -11,7 +11,7 @@ import sys
 import click
 
 import sentinel
-from sentinel.commands import captures, demo, lists, recorded, run
+from sentinel.commands import captures, demo, lists, recorded, run, selftest
 from sentinel.errors import ConfigError, OutsideError
 
 
@@ -35,6 +35,7 @@ def cli() -> None:
 for command in (
     run.run,
     run.check,
+    selftest.selftest,
     demo.demo,
     recorded.replay,
     recorded.decode,

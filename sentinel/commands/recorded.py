@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``decode``, ``replay`` and ``decap``: what can be done with recordings."""
 
+import ipaddress
 import json
 import sys
 import threading
@@ -19,7 +20,6 @@ from sentinel.blacklist.catalogue import parse_feed_argument, with_distinct_name
 from sentinel.blacklist.loader import Loader
 from sentinel.blacklist.trie import Blacklist
 from sentinel.commands.options import config_option, settings_of
-from sentinel.config.settings import Settings
 from sentinel.daemon import loader_of
 from sentinel.errors import OutsideError, RecordingError
 from sentinel.erspan import recorded as mirrored
@@ -148,14 +148,14 @@ def replay(pcaps: tuple[str, ...], feeds: tuple[str, ...], local: tuple[str, ...
     \b
     Example: sentinel replay monday.pcap --feed bad.txt --local 10.0.0.0/8
     """
+    for prefix in local:
+        _check_prefix(prefix)
     settings = settings_of(config) if config or not feeds else None
-    blacklist = _lists_of(feeds, local, settings)
+    loader = _own_lists(feeds, local) if settings is None or feeds else loader_of(settings)
+    blacklist = _in_force(loader)
     ours = local or (settings.network.local if settings else DEFAULT_LOCAL)
     destinations = (settings.capture.erspan_destination,) if settings else ()
-    try:
-        play = Replay(blacklist, ours, destinations)
-    except ValueError as error:
-        raise click.UsageError(f"--local: {error}") from error
+    play = Replay(blacklist, ours, destinations)
     faults = Faults()
     for name in pcaps:
         play.feed(faults.datagrams(name))
@@ -172,14 +172,19 @@ def replay(pcaps: tuple[str, ...], feeds: tuple[str, ...], local: tuple[str, ...
     faults.exit()
 
 
-def _lists_of(feeds: tuple[str, ...], local: tuple[str, ...], settings: Settings | None) -> Blacklist:
-    if feeds:
-        # The default of --local tells directions; only networks a person named keep a line out of force.
-        loader = Loader(with_distinct_names(map(parse_feed_argument, feeds)), None, local=local)
-    elif settings is not None:
-        loader = loader_of(settings)
-    else:
-        raise click.UsageError("name a list with --feed, or settings with -c")
+def _check_prefix(text: str) -> None:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise click.UsageError(f"--local {text}: expected an address or CIDR prefix, such as 10.0.0.0/8") from None
+
+
+def _own_lists(feeds: tuple[str, ...], local: tuple[str, ...]) -> Loader:
+    # The default of --local tells directions; only networks a person named keep a line out of force.
+    return Loader(with_distinct_names(map(parse_feed_argument, feeds)), None, local=local)
+
+
+def _in_force(loader: Loader) -> Blacklist:
     for outcome in loader.load_cached():
         if outcome.kind in {"failed", "quarantined"}:
             say(f"feed {outcome.feed}: {outcome.detail or outcome.reason}")

@@ -32,6 +32,14 @@ if [ "$purpose" = test ]; then
     need curl sh -c 'command -v curl'
     need iproute2 sh -c 'command -v ip'
     need tshark sh -c 'command -v tshark'
+    # The lab: real switches in network namespaces, which only root may make.
+    if [ "$(id -u)" = 0 ]; then
+        need openvswitch-switch sh -c 'command -v ovs-vswitchd'
+        need nftables sh -c 'command -v nft'
+        need tcpdump sh -c 'command -v tcpdump'
+        need ethtool sh -c 'command -v ethtool'
+        need iputils-ping sh -c 'command -v ping'
+    fi
 fi
 
 [ -n "$missing" ] || exit 0

@@ -67,7 +67,9 @@ def test_rows_fit_80_columns_and_are_indented() -> None:
 def test_plain_where_it_is_no_terminal_and_coloured_where_it_is() -> None:
     for terminal in (False, True):
         out = io.StringIO()
-        teller = Teller(Console(file=out, force_terminal=terminal, width=80, highlight=False))
+        teller = Teller(
+            Console(file=out, force_terminal=terminal, color_system="standard" if terminal else None, width=80)
+        )
         teller.tell(Line("leaf1", "[red]text from outside is no markup[/red]", "bold green"))
         assert ("\x1b" in out.getvalue()) is terminal
         assert "[red]text" in out.getvalue()

@@ -126,13 +126,17 @@ class Renewed:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Everything on the switch, with what it says about reaching the ERSPAN destination (empty: reachable)."""
+    """Everything on the switch, with what it says about reaching the ERSPAN destination (empty: reachable).
+
+    ``max_rules`` bounds the entries of all owners; ``tcam_free`` is what its table has left, where it tells.
+    """
 
     switch: str
     rules: Mapping[str, RuleOnSwitch]
     ipv6: bool
     max_rules: int
     unreachable: str = ""
+    tcam_free: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,14 @@ class SwitchFailed:
     switch: str
     reason: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpace:
+    """The agent's sFlow told how many entries its ACL table has left."""
+
+    agent: str
+    free_entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +182,7 @@ Event = (
     | Renewed
     | Listed
     | SwitchFailed
+    | TableSpace
     | Tick
     | Reconcile
 )

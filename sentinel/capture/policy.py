@@ -1,21 +1,49 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which detections deserve a capture, and which switch may make it. Questions with answers, no state."""
+"""Which detections deserve a capture, and how urgently. Questions with answers, no state."""
 
 import ipaddress
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from sentinel.model import Detection, Switch
+from sentinel.model import Detection, Direction, Evidence, Indicator
 
-_EVIDENCE_RANK = {"contacted": 0, "answered": 1, "initiated": 2}
-_ROLE_RANK = {"leaf": 0, "border": 0, "host": 0, "spine": 1}
+_EVIDENCE_RANK: dict[Evidence, int] = {"contacted": 0, "answered": 1, "initiated": 2}
+# A conversation that goes both ways has found its peer; what only comes in is the peer's wish.
+_DIRECTION_RANK: dict[Direction, int] = {"inbound": 0, "transit": 0, "outbound": 1, "both": 2}
+# Samples from which a rate is believed: its error is 196·√(1/30) = 36 % (sflow.org, "Packet Sampling Basics").
+FLOOD_SAMPLES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """What must be known of a pair before it is captured, where ``feed`` and ``group`` list it (``None``: any).
+
+    ``evidence`` is the weakest that counts. ``min_samples`` ``None``: one for *initiated*, the policy's for less.
+    ``priority``: larger goes first and may evict what has less.
+    """
+
+    feed: str | None = None
+    group: str | None = None
+    evidence: Evidence = "answered"
+    min_samples: int | None = None
+    min_bytes: int = 0
+    directions: tuple[Direction, ...] = ("outbound", "inbound", "both", "transit")
+    priority: int = 0
+
+    def covers(self, indicator: Indicator) -> bool:
+        return self.feed in {None, indicator.feed} and self.group in {None, indicator.group}
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The operator's choices. Durations in seconds; ``never_capture`` are CIDR prefixes."""
+    """The operator's choices. Durations in seconds; ``never_capture`` are CIDR prefixes; rates in bit/s.
+
+    The first of ``thresholds`` that covers an indicator holds for it. From ``flood_bps`` on a conversation is a flood,
+    which sFlow shows well enough. ``max_bps_per_switch`` and ``max_bps`` (at the ERSPAN destination) bound the
+    estimated mirrored traffic. ``evict``: whether something more urgent may end something less urgent.
+    """
 
     mode: Literal["automatic", "manual", "dry-run"]
     erspan_destination: str
@@ -27,6 +55,11 @@ class Policy:
     max_new_per_minute: int = 30
     in_interface: str = "swp+"
     ttl: int | None = 64
+    thresholds: tuple[Threshold, ...] = ()
+    flood_bps: int = 500_000_000
+    max_bps_per_switch: int = 1_000_000_000
+    max_bps: int = 2_000_000_000
+    evict: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +70,87 @@ class Refusal:
     detail: str
 
 
+class Urgency(NamedTuple):
+    """Compared from the left; larger is more urgent. Only the first three, its ``level``, entitle to evict."""
+
+    person: int
+    priority: int
+    evidence: int
+    direction: int
+    feeds: int
+
+    @property
+    def level(self) -> tuple[int, int, int]:
+        return self[:3]
+
+
 def pair_of(detection: Detection) -> tuple[str, str]:
     """The unordered pair: one rule covers both directions, whoever is listed."""
     a, b = sorted((detection.local_ip, detection.listed_ip))
     return a, b
 
 
-def priority(detection: Detection) -> int:
-    """Larger is more urgent: initiated before answered before contacted."""
-    return _EVIDENCE_RANK[detection.evidence]
+def threshold_of(indicator: Indicator, policy: Policy) -> Threshold:
+    return next((t for t in policy.thresholds if t.covers(indicator)), Threshold())
+
+
+def urgency(detection: Detection, policy: Policy, *, person: bool = False) -> Urgency:
+    """A person's wish, then what the operator ranks, then evidence, direction, and how many feeds agree."""
+    return Urgency(
+        int(person),
+        max((threshold_of(i, policy).priority for i in detection.indicators), default=0),
+        _EVIDENCE_RANK[detection.evidence],
+        _DIRECTION_RANK[detection.direction],
+        len({i.feed for i in detection.indicators}),
+    )
 
 
 def wanted(detection: Detection, policy: Policy) -> Refusal | None:
-    """Whether the evidence alone asks for a capture."""
-    if detection.evidence == "contacted":
-        return Refusal("evidence", f"{detection.local_ip} was only contacted and never answered")
-    if detection.evidence == "answered" and detection.samples < policy.min_samples:
-        return Refusal("min_samples", f"answered, but only {detection.samples} of {policy.min_samples} samples yet")
+    """Whether what is known asks for a capture: one indicator whose threshold is met is enough."""
+    refusal: Refusal | None = None
+    thresholds = [threshold_of(indicator, policy) for indicator in detection.indicators] or [Threshold()]
+    for threshold in thresholds:
+        found = _below(detection, threshold, policy)
+        if found is None:
+            return None
+        refusal = refusal or found
+    return refusal
+
+
+def _below(detection: Detection, threshold: Threshold, policy: Policy) -> Refusal | None:
+    evidence = detection.evidence
+    if _EVIDENCE_RANK[evidence] < _EVIDENCE_RANK[threshold.evidence]:
+        if evidence == "contacted":
+            return Refusal("evidence", f"{detection.local_ip} was only contacted and never answered")
+        return Refusal("evidence", f"{evidence}, where {threshold.evidence} is asked for")
+    least = threshold.min_samples
+    if least is None:
+        least = 1 if evidence == "initiated" else policy.min_samples
+    if detection.samples < least:
+        return Refusal("min_samples", f"{evidence}, but only {detection.samples} of {least} samples yet")
+    if detection.bytes < threshold.min_bytes:
+        text = f"some {detection.bytes} octets yet, {threshold.min_bytes} are asked for"
+        return Refusal("min_bytes", text)
+    if detection.direction not in threshold.directions:
+        return Refusal("direction", f"{detection.direction}, where {', '.join(threshold.directions)} is asked for")
     return None
+
+
+def flood(detection: Detection, policy: Policy) -> Refusal | None:
+    """What sFlow shows well enough needs no mirror."""
+    if detection.samples < FLOOD_SAMPLES:
+        return None
+    bps = detection.bytes * 8 / max(1.0, detection.last_seen - detection.first_seen)
+    if bps <= policy.flood_bps:
+        return None
+    return Refusal("flood", f"a flood of some {rate_text(bps)}; sFlow shows it, a mirror would only repeat it")
+
+
+def rate_text(bps: float) -> str:
+    for unit, size in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
+        if bps >= size:
+            return f"{bps / size:.3g} {unit}"
+    return f"{bps:.0f} bit/s"
 
 
 class Protected:
@@ -79,58 +175,3 @@ class Protected:
                 if address.version == network.version and address in network:
                     return Refusal("never_capture", f"{host} is in never_capture ({text})")
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What the planner knows of a switch beside its inventory line."""
-
-    room: int
-    trouble: str = ""
-    unreachable: str = ""
-
-
-def choose(
-    detection: Detection,
-    switch_of_agent: Mapping[str, Switch],
-    views: Mapping[str, View],
-    excluded: Collection[str],
-) -> Switch | Refusal:
-    """The vantage: among the switches that sampled the pair bare, the nearest to the host, best seeing, with room.
-
-    A switch in trouble or without room is taken only where there is no other; the engine then queues.
-    """
-    samples: dict[str, int] = {}
-    reasons: list[Refusal] = []
-    for observer in detection.observers:
-        switch = switch_of_agent.get(observer.agent)
-        if switch is None:
-            reasons.append(Refusal("no_switch", f"agent {observer.agent} is not a switch we can configure"))
-        elif not observer.capturable:
-            inside = "a tunnel" if observer.vni is None else f"vni {observer.vni}"
-            reasons.append(Refusal("only_inside", f"not capturable: only inside {inside} at {switch.name}"))
-        elif ":" in detection.local_ip and not switch.ipv6:
-            reasons.append(Refusal("no_ipv6", f"{switch.name} takes no IPv6 rules"))
-        elif views[switch.name].unreachable:
-            why = views[switch.name].unreachable
-            reasons.append(Refusal("unreachable", f"{switch.name} cannot reach the ERSPAN destination: {why}"))
-        elif switch.name in excluded:
-            reasons.append(Refusal("refused", f"{switch.name} refused the rule"))
-        else:
-            samples[switch.name] = samples.get(switch.name, 0) + observer.samples
-    if not samples:
-        # The most telling reason: one that a person can change comes before "not a switch".
-        reasons.sort(key=lambda refusal: refusal.reason == "no_switch")
-        return reasons[0] if reasons else Refusal("no_observer", "no agent has sampled this pair")
-    by_name = {switch.name: switch for switch in switch_of_agent.values()}
-    best = min(
-        samples,
-        key=lambda name: (
-            bool(views[name].trouble),
-            views[name].room <= 0,
-            _ROLE_RANK[by_name[name].role],
-            -samples[name],
-            name,
-        ),
-    )
-    return by_name[best]

@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from typing import Literal
 from zlib import crc32
 
@@ -17,6 +18,8 @@ RETRY_LONGEST_S = 30.0
 # After the lease itself: the shim's own tick (30 s where only the timer is left alive) and a slow commit.
 LEASE_MARGIN_S = 60.0
 PROBE_AGAIN_S = 60.0
+# One per direction of the pair.
+ENTRIES_PER_MIRROR = 2
 
 
 @dataclass(slots=True)
@@ -24,9 +27,14 @@ class _Page:
     switch: Switch
     max_rules: int
     held: dict[str, str] = field(default_factory=dict)
+    strays: set[str] = field(default_factory=set)
+    foreign_entries: int = 0
+    tcam_free: int | None = None
+    entries_then: int = 0
     want_list: bool = True
     asking: bool = False
     next_ask: float = 0.0
+    scheduled: float = float("inf")
     polled: float = float("-inf")
     leased: float = float("-inf")
     failures: int = 0
@@ -46,11 +54,13 @@ class SwitchBook:
         self.by_agent: dict[str, Switch] = {}
         self.by_source: dict[str, str] = {}
         self._probed: dict[str, tuple[float, str]] = {}
+        self._heap: list[tuple[float, str]] = []
 
     def add(self, switch: Switch) -> None:
         page = self._pages.get(switch.name)
         if page is None:
-            self._pages[switch.name] = _Page(switch, switch.max_rules)
+            page = self._pages[switch.name] = _Page(switch, switch.max_rules)
+            self._schedule(page)
         else:
             page.switch = switch
         self.by_source[switch.erspan_source] = switch.name
@@ -70,14 +80,44 @@ class SwitchBook:
         return page.held if page else {}
 
     def hold(self, name: str, rule: str, capture_id: str) -> None:
-        self._pages[name].held[rule] = capture_id
+        page = self._pages[name]
+        page.held[rule] = capture_id
+        page.strays.discard(rule)
+        self._schedule(page)
 
     def release(self, name: str, rule: str) -> None:
-        if name in self._pages:
-            self._pages[name].held.pop(rule, None)
+        """The rule is gone from the switch."""
+        page = self._pages.get(name)
+        if page:
+            page.held.pop(rule, None)
+            page.strays.discard(rule)
+
+    def stray(self, name: str, rule: str) -> None:
+        """A rule of ours that no capture knows; it takes its entries until the switch says it is gone."""
+        self._pages[name].strays.add(rule)
 
     def max_rules(self, name: str) -> int:
         return self._pages[name].max_rules
+
+    def entries(self, name: str) -> int:
+        """ACL entries of ours that are there, or may be."""
+        page = self._pages[name]
+        return ENTRIES_PER_MIRROR * (len(page.held) + len(page.strays))
+
+    def room(self, name: str) -> int:
+        """How many more ACL entries the switch may take, by its inventory line, its shim and its TCAM."""
+        page = self._pages[name]
+        ours = self.entries(name)
+        room = min(page.switch.max_rules - ours, page.max_rules - page.foreign_entries - ours)
+        if page.tcam_free is not None:
+            room = min(room, page.tcam_free - max(0, ours - page.entries_then))
+        return room
+
+    def tcam(self, name: str, free: int | None) -> None:
+        """Free entries of the switch's table, as it or its sFlow told just now."""
+        page = self._pages[name]
+        page.tcam_free = free
+        page.entries_then = self.entries(name)
 
     def trouble(self, name: str) -> str:
         return self._pages[name].trouble
@@ -105,9 +145,23 @@ class SwitchBook:
         page.asking = False
         page.polled = page.leased = now.mono
         page.next_ask = now.mono + self._interval_s * _jitter(name)
+        self._schedule(page)
 
-    def listed(self, name: str, ipv6: bool, max_rules: int, unreachable: str, now: Now) -> None:
+    def listed(
+        self,
+        name: str,
+        ipv6: bool,
+        max_rules: int,
+        unreachable: str,
+        now: Now,
+        *,
+        foreign_entries: int = 0,
+        tcam_free: int | None = None,
+    ) -> None:
         page = self._pages[name]
+        page.foreign_entries = foreign_entries
+        if tcam_free is not None:
+            self.tcam(name, tcam_free)
         page.asking = False
         page.want_list = False
         page.polled = now.mono
@@ -116,17 +170,18 @@ class SwitchBook:
         if page.switch.ipv6 != ipv6:
             self.add(replace(page.switch, ipv6=ipv6))
 
-    def failed(self, name: str, detail: str, now: Now) -> None:
-        """After any failure the switch is listed before it is trusted again."""
+    def failed(self, name: str, detail: str, now: Now, *, question: bool = False) -> None:
+        """After any failure the switch is listed before it is trusted again; ``question``: our question failed."""
         page = self._pages.get(name)
         if page:
-            page.asking = False
+            page.asking = page.asking and not question
             page.want_list = True
             page.failures += 1
             page.silent_since = now.mono if page.silent_since is None else page.silent_since
             page.trouble = detail
             wait = min(RETRY_FIRST_S * 2 ** min(page.failures - 1, 10), RETRY_LONGEST_S)
             page.next_ask = now.mono + wait * _jitter(name)
+            self._schedule(page)
 
     def answered_mono(self, name: str) -> float:
         """When it last answered a question, in monotonic seconds; minus infinity for never."""
@@ -147,11 +202,38 @@ class SwitchBook:
         page = self._pages[name]
         page.want_list = True
         page.next_ask = 0.0
+        self._schedule(page)
 
     def renew_now(self, name: str, now: Now) -> None:
         page = self._pages[name]
         if not page.trouble:
             page.next_ask = now.mono
+            self._schedule(page)
+
+    def due(self, now: Now) -> list[str]:
+        """The switches it is time to ask, so that a tick costs what is due and not what is there."""
+        names = []
+        while self._heap and self._heap[0][0] <= now.mono:
+            at, name = heappop(self._heap)
+            page = self._pages[name]
+            if page.scheduled != at:
+                continue
+            page.scheduled = float("inf")
+            if page.next_ask <= now.mono:
+                names.append(name)
+            else:
+                self._schedule(page)
+        return names
+
+    @property
+    def next_due(self) -> float:
+        return self._heap[0][0] if self._heap else float("inf")
+
+    def _schedule(self, page: _Page) -> None:
+        """Where nothing is to be asked, and while an answer is awaited, it is not looked at."""
+        if not page.asking and (page.want_list or page.held) and page.next_ask < page.scheduled:
+            page.scheduled = page.next_ask
+            heappush(self._heap, (page.next_ask, page.switch.name))
 
     def next_question(self, name: str, now: Now) -> Literal["list", "renew"] | None:
         """At most one question is under way per switch."""

@@ -84,6 +84,7 @@ class SwitchClient:
             ipv6=answer.get("ipv6") is True,
             max_rules=max_rules if isinstance(max_rules, int) and max_rules > 0 else 2**31,
             unreachable=_unreachable(answer.get("erspan")),
+            tcam_free=_count(answer.get("tcam_free")),
         )
 
     def health(self) -> dict[str, Any]:

@@ -65,7 +65,8 @@ class Daemon:
 
     def _met_before(self, stored: list[Capture], known: set[str]) -> list[Switch]:
         names = {m.switch for c in stored if c.state != "ended" for m in c.mirrors if m.switch not in known}
-        return [Switch(name, (name,), f"https://{name}:8443", name) for name in sorted(names)]
+        limit = self._world.scenario.fabric.max_rules
+        return [Switch(name, (name,), f"https://{name}:8443", name, max_rules=limit) for name in sorted(names)]
 
     def kill(self) -> None:
         self.alive = False

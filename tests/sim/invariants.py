@@ -126,8 +126,8 @@ class Invariants:
         if not isinstance(command, do.Install):
             return
         self._narrow(switch, command)
-        if switch.entries() > world.scenario.fabric.max_rules:
-            raise self.broken(f"{switch.entries()} entries on {switch.name}, allowed {world.scenario.fabric.max_rules}")
+        if switch.entries() > switch.allowed:
+            raise self.broken(f"{switch.entries()} entries on {switch.name}, allowed {switch.allowed}")
         capture = world.stored.get(command.rule.removeprefix(RULE_PREFIX))
         if command.rule in switch.rules and (capture is None or capture.state == "ended"):
             self._orphans[switch.name, command.rule] = world.mono

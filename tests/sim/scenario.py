@@ -19,7 +19,7 @@ class Fabric:
     hosts: int = 200
     mlag_share: float = 0.2
     overlay: bool = False
-    sampling: int = 100
+    sampling: int = 400
     max_rules: int = 40
     own_limit: int = 60
     outside_inventory: int = 1

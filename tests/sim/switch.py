@@ -52,6 +52,7 @@ class SimSwitch:
         self.called = called
         self.agent = agent
         self.own_limit = own_limit
+        self.allowed = own_limit
         self.rules: dict[str, Rule] = {}
         self.foreign: dict[str, Rule] = {}
         self.booted_at = 0.0
@@ -137,7 +138,7 @@ class SimSwitch:
                 rules = {n: it.RuleOnSwitch(r.packets, r.octets, r.owner == OWNER, r.lines) for n, r in both.items()}
                 return it.Listed(self.called, rules, True, self.own_limit, self.unreachable)
             case do.Probe(agent):
-                found = Switch(agent, (agent,), f"https://{agent}:8443", agent, max_rules=self.own_limit, ipv6=True)
+                found = Switch(agent, (agent,), f"https://{agent}:8443", agent, max_rules=self.allowed, ipv6=True)
                 return it.SwitchFound(found)
 
     def _install(self, name: str, lines: tuple[str, ...], ttl_s: int, mono: float) -> it.Event:

@@ -141,7 +141,7 @@ class Traffic:
         expected = packets / self._world.scenario.fabric.sampling
         if expected < 1.0:
             return self._rng.random() < expected
-        return min(4, int(expected) + (self._rng.random() < expected % 1))
+        return min(2, int(expected) + (self._rng.random() < expected % 1))
 
     def _match(self, talk: Conversation, agent: str, src: str, dst: str, outbound: bool, bare: bool) -> Match:
         world = self._world

@@ -27,6 +27,7 @@ START_MONO = 1_000.0
 START_WALL = 1_700_000_000.0
 DESTINATION = "10.0.9.70"
 AUDIT_S = 60.0
+RECONCILE_S = 300.0
 # The engine has nothing to do in a tick in which nothing is due; the detector announces what waits.
 IDLE_TICK_S = 10
 
@@ -69,6 +70,8 @@ class World:
             )
             for name, agent in self.topology.agents.items()
         }
+        for switch in self.switches.values():
+            switch.allowed = scenario.fabric.max_rules
         self._called = {switch.called: switch for switch in self.switches.values()}
         self._called.update({switch.agent: switch for switch in self.switches.values()})
         self.protected = {DESTINATION, *self.topology.agents.values()}
@@ -83,7 +86,7 @@ class World:
         self.traffic = Traffic(self, self.rng("traffic"))
         self.faults = Faults(self, self.rng("faults"))
         self.steps = 0
-        self.sim_over = False
+        self._ticked = 0.0
 
     def rng(self, purpose: str) -> Random:
         """Each purpose has its own dice, so that a change of one leaves the others as they were."""
@@ -110,6 +113,7 @@ class World:
         self.daemon.start()
         self.after(1.0, self._tick)
         self.after(AUDIT_S, self._audit)
+        self.after(RECONCILE_S, self._reconcile)
         self._until(START_MONO + self.day_s)
         self.traffic.stop()
         self.faults.heal()
@@ -125,11 +129,18 @@ class World:
         self.mono = end
 
     def _tick(self) -> None:
+        """Every second, but for those in which nothing is due, nor was for a while."""
         daemon = self.daemon
-        wait_s = 1.0
         if daemon.alive:
-            daemon.hear(it.Tick())
-        self.after(wait_s, self._tick)
+            idle = self._ticked + IDLE_TICK_S > self.mono and not daemon.detector.waiting
+            if not idle or daemon.engine.next_due <= self.mono:
+                self._ticked = self.mono
+                daemon.hear(it.Tick())
+        self.after(1.0, self._tick)
+
+    def _reconcile(self) -> None:
+        self.daemon.hear(it.Reconcile())
+        self.after(RECONCILE_S, self._reconcile)
 
     def _audit(self) -> None:
         self.invariants.audit()

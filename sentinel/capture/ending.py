@@ -1,0 +1,168 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""How captures and single mirrors end: the rule is removed until the switch says so or its lease is surely over."""
+
+from dataclasses import replace
+
+from sentinel import limits
+from sentinel.capture import commands as do
+from sentinel.capture import events as it
+from sentinel.capture.budget import Budget
+from sentinel.capture.ledger import LIVE_MIRROR_STATES, NEVER, Ledger, Track
+from sentinel.capture.policy import Policy, Refusal, rate_text
+from sentinel.capture.switchbook import SwitchBook
+from sentinel.model import Capture, Mirror
+
+
+class Holds:
+    """Pairs that are not captured again for a while, and why."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def hold(self, pair: tuple[str, str], until: float, why: str) -> None:
+        self._held.pop(pair, None)
+        self._held[pair] = (until, why)
+        while len(self._held) > limits.MAX_HELD_PAIRS:
+            del self._held[next(iter(self._held))]
+
+    def free(self, pair: tuple[str, str]) -> None:
+        self._held.pop(pair, None)
+
+    def refusal(self, pair: tuple[str, str], now: it.Now) -> Refusal | None:
+        until, why = self._held.get(pair, (0.0, ""))
+        if until > now.mono:
+            reason = "flood" if why.startswith("flood") else "held"
+            return Refusal(reason, f"{why}; not captured again for {_minutes(until - now.mono)}")
+        self._held.pop(pair, None)
+        return None
+
+
+class Ender:
+    """Takes mirrors away. Rooms it makes are told to ``freed``."""
+
+    def __init__(self, policy: Policy, ledger: Ledger, book: SwitchBook, budget: Budget) -> None:
+        self._policy = policy
+        self._ledger = ledger
+        self._book = book
+        self._budget = budget
+        self.holds = Holds()
+        self.freed: set[str] = set()
+
+    def end(self, track: Track, why: str, now: it.Now, *, hold_s: float = 0.0) -> None:
+        """The whole capture."""
+        if track.ending:
+            return
+        track.capture = replace(track.capture, ending=why)
+        self._ledger.count("ended_" + why.split(" ", maxsplit=1)[0].rstrip(",:"))
+        if hold_s:
+            self.holds.hold(track.pair, now.mono + hold_s, why)
+        removals = [command for mirror in track.capture.mirrors for command in self._take(track, mirror)]
+        if not self.finish_if_done(track, now) and track.capture.state != "queued":
+            self._ledger.state(track, "removing", why, now)
+        self._ledger.out += removals
+
+    def flood(self, track: Track, now: it.Now) -> None:
+        why = f"flood of some {rate_text(track.rate.bps)}: sFlow shows it, a mirror only repeats it"
+        self.end(track, why, now, hold_s=self._policy.longest_s)
+
+    def leave(self, track: Track, switch: str, note: str, now: it.Now) -> None:
+        """One mirror; the capture goes on elsewhere."""
+        mirror = track.mirror(switch)
+        if mirror is None or mirror.state not in LIVE_MIRROR_STATES:
+            return
+        track.leaving.add(switch)
+        removals = self._take(track, mirror)
+        self._ledger.note(track, note, now)
+        self._ledger.out += removals
+
+    def _take(self, track: Track, mirror: Mirror) -> list[do.Command]:
+        track.retries.pop(mirror.switch, None)
+        if mirror.state == "planned":
+            self._ledger.mirror(track, mirror.switch, "ended")
+        if mirror.state not in {"installing", "active", "failed"}:
+            return []
+        self._ledger.mirror(track, mirror.switch, "removing")
+        return [do.Remove(mirror.switch, mirror.rule)]
+
+    # --- answers ---------------------------------------------------------------------------------
+
+    def gone(self, track: Track, mirror: Mirror, now: it.Now, error: str = "") -> None:
+        """The rule is not on the switch any more."""
+        self._release(mirror.switch, mirror.rule, track)
+        if mirror.state != "removing":
+            self._ledger.mirror(track, mirror.switch, "removing")
+        self._ledger.mirror(track, mirror.switch, "ended", error=error)
+        if track.ending:
+            if not self.finish_if_done(track, now):
+                self._ledger.record(track, None, now)
+            return
+        self._ledger.record(track, None, now)
+        self._ledger.wake(track, now.mono)
+
+    def remove_failed(self, track: Track, mirror: Mirror, detail: str, now: it.Now) -> None:
+        retry = track.retry(mirror.switch)
+        retry.later(now)
+        if mirror.state == "removing":
+            self._ledger.mirror(track, mirror.switch, "failed", error=detail)
+        if track.ending and track.capture.state != "queued":
+            self._ledger.state(track, "failed", f"{track.ending}; not removed yet: {detail}", now)
+        else:
+            self._ledger.record(track, None, now)
+        self._ledger.wake(track, retry.at)
+
+    def retry(self, track: Track, now: it.Now) -> float:
+        """Remove again what could not be removed; returns when to come back."""
+        removals: list[do.Command] = []
+        again = NEVER
+        for mirror in track.capture.mirrors:
+            if mirror.state != "failed" or not track.going(mirror.switch):
+                continue
+            retry = track.retry(mirror.switch)
+            if self._book.lease_surely_over(mirror.switch, now):
+                self._ledger.count("ended_by_lease")
+                self.gone(track, mirror, now, "ended by its lease")
+            elif retry.at > now.mono:
+                again = min(again, retry.at)
+            else:
+                self._ledger.mirror(track, mirror.switch, "removing")
+                removals.append(do.Remove(mirror.switch, mirror.rule))
+        if removals and track.ending and track.capture.state == "failed":
+            self._ledger.state(track, "removing", track.ending, now)
+        self._ledger.out += removals
+        self.finish_if_done(track, now)
+        return again
+
+    def finish_if_done(self, track: Track, now: it.Now) -> bool:
+        if not track.ending or any(m.state in LIVE_MIRROR_STATES for m in track.capture.mirrors):
+            return False
+        if track.capture.id not in self._ledger.tracks:
+            return True
+        self._ledger.forget(track)
+        if track.capture.state in {"installing", "active"}:
+            self._ledger.state(track, "removing", track.ending, now)
+        track.capture = replace(track.capture, ended_at=now.wall)
+        self._ledger.state(track, "ended", track.ending, now)
+        return True
+
+    def _release(self, switch: str, rule: str, track: Track) -> None:
+        self._book.release(switch, rule)
+        self._budget.drop(switch, track.capture.id)
+        track.rate.uncounted(switch)
+        track.signs.pop(switch, None)
+        track.retries.pop(switch, None)
+        track.leaving.discard(switch)
+        self.freed.add(switch)
+
+    # --- an earlier run --------------------------------------------------------------------------
+
+    def restore_hold(self, capture: Capture, now: it.Now) -> None:
+        """What was stopped by hand or reached its longest is held back over a restart, too."""
+        left = min(self._policy.longest_s, self._policy.longest_s - (now.wall - (capture.ended_at or 0.0)))
+        if left > 0 and capture.note.startswith(("stopped", "longest", "flood")):
+            pair = min(capture.local_ip, capture.listed_ip), max(capture.local_ip, capture.listed_ip)
+            self.holds.hold(pair, now.mono + left, capture.note)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

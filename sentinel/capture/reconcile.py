@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The switch is made to agree with what is stored: adopt what is right, restore what is missing, remove our orphans.
+
+Other people's rules are not looked at: neither another owner's, nor names that are not of our making.
+"""
+
+from sentinel.capture import commands as do
+from sentinel.capture import events as it
+from sentinel.capture.ending import Ender
+from sentinel.capture.ledger import Ledger, Track
+from sentinel.capture.placing import Placer
+from sentinel.capture.policy import Policy
+from sentinel.capture.rules import is_ours
+from sentinel.capture.switchbook import SwitchBook
+from sentinel.model import Mirror
+
+
+class Reconciler:
+    """Reads the answers to listings and renewals."""
+
+    def __init__(self, policy: Policy, ledger: Ledger, book: SwitchBook, placer: Placer, ender: Ender) -> None:
+        self._policy = policy
+        self._ledger = ledger
+        self._book = book
+        self._placer = placer
+        self._ender = ender
+
+    def compare(self, switch: str, found: dict[str, it.RuleOnSwitch], now: it.Now) -> None:
+        """``found``: our owner's rules there, by name."""
+        for rule, capture_id in list(self._book.held(switch).items()):
+            there = found.pop(rule, None)
+            track = self._ledger.tracks[capture_id]
+            mirror = track.mirror(switch)
+            if mirror is not None:
+                self._compare_one(track, mirror, there, now)
+        for rule in found:
+            if is_ours(rule):
+                self._ledger.count("orphans_removed")
+                self._book.stray(switch, rule)
+                self._ledger.out.append(do.Remove(switch, rule))
+
+    def _compare_one(self, track: Track, mirror: Mirror, there: it.RuleOnSwitch | None, now: it.Now) -> None:
+        unsure = mirror.switch in track.unsure
+        track.unsure.discard(mirror.switch)
+        right = there is not None and there.lines in {None, mirror.lines}
+        if mirror.state == "installing" and not unsure:
+            return
+        if there is not None and right:
+            self._counted(track, mirror, there, now)
+            if unsure and track.doubtful:
+                # The rule's lease lives, so we were away for less than the clock pretends.
+                track.doubtful = False
+                self.evidence(track, now)
+        if mirror.state in {"removing", "failed"}:
+            if mirror.state == "failed":
+                track.retry(mirror.switch).at = now.mono
+                self._ledger.wake(track, now.mono)
+        elif right:
+            if mirror.state == "installing":
+                self._ledger.count("adopted")
+                self._placer.installed(track, mirror.switch, f"adopted on {mirror.switch}", now)
+        else:
+            self._restore(track, mirror, now)
+
+    def _restore(self, track: Track, mirror: Mirror, now: it.Now) -> None:
+        self._ledger.count("drift_restored")
+        if mirror.state == "active":
+            self._ledger.mirror(track, mirror.switch, "installing")
+            self._ledger.settle(track, f"the rule was gone from {mirror.switch}; restoring it", now)
+        self._ledger.out.append(do.Install(mirror.switch, mirror.rule, mirror.lines, self._placer.lease_s))
+
+    def _counted(self, track: Track, mirror: Mirror, there: it.RuleOnSwitch, now: it.Now) -> None:
+        """A counter that rose is evidence; one that fell was reset there, and what it shows since then is new."""
+        if there.packets is None:
+            return
+        if there.bytes is not None:
+            track.rate.counted(mirror.switch, there.bytes, now.mono)
+        if there.packets == mirror.packets:
+            self._placer.counted_nothing(track, mirror.switch, now)
+            return
+        rose = there.packets > mirror.packets or there.packets > 0
+        self._ledger.mirror(track, mirror.switch, mirror.state, packets=there.packets, bytes=there.bytes or 0)
+        if not rose or track.ending:
+            return
+        sign = track.signs.get(mirror.switch)
+        if sign is not None:
+            sign.at, sign.elsewhere, sign.polls = now.mono, 0, 0
+        self.evidence(track, now)
+        if track.rate.bps > self._policy.flood_bps:
+            self._ender.flood(track, now)
+        else:
+            self._placer.load(track, now)
+
+    def evidence(self, track: Track, now: it.Now) -> None:
+        """The pair talks. The store needs it only so well that a restart does not end a talking pair."""
+        track.evidence = now.mono
+        if now.mono - track.recorded >= max(1.0, self._policy.quiet_s / 10):
+            self._ledger.record(track, None, now)

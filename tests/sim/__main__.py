@@ -1,0 +1,34 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m tests.sim --seeds 1000``: virtual days until one breaks; ``--quality``: how good the decisions are."""
+
+import argparse
+import os
+import sys
+import time
+
+from tests.sim.days import days, expected_faults
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=50, help="how many virtual days (default 50)")
+    parser.add_argument("--first", type=int, default=0, help="the first seed; --seeds 1 repeats one day")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    chosen = parser.parse_args()
+    started = time.monotonic()
+    census, broken = days(chosen.first, chosen.seeds, chosen.processes)
+    for line in census.lines():
+        print(line)
+    never = census.never(expected_faults())
+    seconds = time.monotonic() - started
+    print(f"{chosen.seeds} virtual days, {census.events:,} events in {seconds:.0f} s; {len(broken)} broken")
+    for name in never:
+        print(f"never happened: {name}")
+    for error in broken:
+        print(f"BROKEN: {error}")
+    return 1 if broken or (never and chosen.seeds >= 50) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Many virtual days on all cores."""
+
+import logging
+import sys
+from multiprocessing import get_context
+
+from sentinel.capture.engine import CaptureEngine
+from tests.sim import scenario
+from tests.sim.census import Census
+from tests.sim.invariants import BrokenError
+from tests.sim.world import World
+
+
+def day(seed: int, engine: type[CaptureEngine] = CaptureEngine) -> tuple[int, Census, str]:
+    """One virtual day: its seed, what happened, and the broken invariant or nothing."""
+    logging.disable(logging.CRITICAL)
+    world = World(scenario.of_seed(seed), seed, engine=engine)
+    try:
+        world.run()
+    except BrokenError as error:
+        return seed, world.census, str(error)
+    finally:
+        logging.disable(logging.NOTSET)
+    return seed, world.census, ""
+
+
+def days(first: int, count: int, processes: int) -> tuple[Census, list[str]]:
+    """Many seeds at once; what happened in all of them, and what broke."""
+    census, broken = Census(), []
+    seeds = range(first, first + count)
+    with get_context("spawn").Pool(processes) as pool:
+        for done, (seed, one, error) in enumerate(pool.imap_unordered(day, seeds), 1):
+            census.add(one)
+            if error:
+                broken.append(error)
+                print(f"BROKEN: {error}", file=sys.stderr)
+            elif sys.stderr.isatty():
+                print(f"\r{done}/{count} days, last seed {seed}", end="", file=sys.stderr)
+    return census, broken
+
+
+def expected_faults() -> set[str]:
+    """Every kind of fault that some scenario asks for, and what the network does of itself."""
+    kinds = {kind for name in scenario.names() for kind, count in scenario.read(name).faults.items() if count}
+    return kinds | {"request_lost", "answer_lost", "answer_slow", "circuit_open", "restart", "store_refused"}

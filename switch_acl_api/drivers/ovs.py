@@ -72,7 +72,8 @@ class OvsDriver(Driver):
         self._lacking: List[str] = []
         self._said = ""
         self._rows: List[Dict[str, Any]] = [row(d, None, "unknown", "not looked at yet") for d in self._destinations]
-        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._stopping = False
         self._thread = threading.Thread(target=self._watch, name="ovs", daemon=True)
 
     def start(self) -> None:
@@ -80,10 +81,13 @@ class OvsDriver(Driver):
         for program in (programs.ovs_vsctl, programs.ovs_ofctl, programs.ovs_appctl):
             if shutil.which(program) is None:
                 raise FileNotFoundError("no such program: {}".format(program))
+        # Before anybody asks, so that no client is told of a destination that merely was not looked at yet.
+        self._look_now()
         self._thread.start()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._stopping = True
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(4 * IP_TOOL_TIMEOUT_S)
 
@@ -165,6 +169,8 @@ class OvsDriver(Driver):
             raise CommitError("broken", "bridge {} has no port {}: {}".format(bridge, name, why[0]))
         # ovs-vswitchd forgets this when it starts anew.
         self._tools.do_not_flood(name)
+        # It has no neighbours then either; a mirror that begins needs its next hop.
+        self._wake.set()
         return ports
 
     def _carry(self, wanted: Sequence[Wanted], fresh: Sequence[Wanted], installed: Sequence[Installed]) -> None:
@@ -193,13 +199,19 @@ class OvsDriver(Driver):
         return self._lacking + ["bridge {} has no port {}".format(self._settings.bridge, port) for port in gone]
 
     def _watch(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._look_around()
-            except CommitError as error:
-                self._lacking = [error.error]
-                self._say("problem: " + error.error)
-            self._stop.wait(REACH_INTERVAL_S)
+        while not self._stopping:
+            self._wake.wait(REACH_INTERVAL_S)
+            self._wake.clear()
+            if not self._stopping:
+                self._look_now()
+
+    def _look_now(self) -> None:
+        try:
+            self._look_around()
+        except CommitError as error:
+            self._lacking = [error.error]
+            self._rows = [row(destination, None, "unknown", error.error) for destination in self._destinations]
+            self._say("problem: " + error.error)
 
     def _look_around(self) -> None:
         bridge = self._settings.bridge

@@ -27,9 +27,8 @@ from switch_acl_api.drivers.linux_table import (
     Table,
     Wanted,
     group_of,
-    group_of_set,
     groups_of,
-    is_complete,
+    pairs_of,
     plan,
     plan_ports,
     ports_of,
@@ -124,12 +123,8 @@ class LinuxDriver(Driver):
     def installed(self) -> Dict[RuleKey, Count]:
         table = self._nft.table()
         found: Dict[RuleKey, Count] = {}
-        for name, elements in table.sets.items():
-            parsed = group_of_set(name)
-            if parsed is None or not is_complete(parsed[1], parsed[0], table):
-                continue
-            family, group = parsed
-            for (source, destination), element in elements.items():
+        for group, family in ((group, family) for group in groups_of(table) for family in (4, 6)):
+            for (source, destination), element in pairs_of(group, family, table).items():
                 key = (family, group.port, source, destination, group.mirror.source, group.mirror.destination)
                 before = found.get(key, Count(0, 0))
                 found[key] = Count(before.packets + element.packets, before.bytes + element.bytes)
@@ -256,7 +251,7 @@ class LinuxDriver(Driver):
         table = self._nft.table()
         for group in groups_of(table):
             if group.mirror.far_device == device:
-                sets = [table.sets.get(group.set_of(family), {}) for family in (4, 6)]
+                sets = [table.sets.get(group.leases(family), {}) for family in (4, 6)]
                 left = [element.left_s for elements in sets for element in elements.values()]
                 numbers = [left_s for left_s in left if left_s is not None]
                 endless = len(numbers) < len(left)

@@ -46,7 +46,7 @@ class Nft:
             file.write(script)
             file.flush()
             options = ["-c"] if check else []
-            arguments = [*options, "-f", "/dev/fd/{}".format(file.fileno())]
+            arguments = [*options, "-f", "/proc/self/fd/{}".format(file.fileno())]
             try:
                 result = self._run(arguments, MAX_TOOL_OUTPUT_BYTES, (file.fileno(), *keep_fds))
             except OSError as error:
@@ -62,7 +62,7 @@ class Nft:
 
 
 def _said(lines: List[str]) -> str:
-    """``/dev/fd/7:3:1-20: Error: …`` without the place, which is in no file that anybody has."""
+    """``/proc/self/fd/7:3:1-20: Error: …`` without the place, which is in no file that anybody has."""
     for line in lines:
         _, found, words = line.partition("Error: ")
         if found:

@@ -7,6 +7,7 @@ what they are (``swp/any`` is the wildcard ``swp+``; a port's number is its ifin
 made anew is a new chain)::
 
     set v4/swp/any/10.9.0.1/10.9.0.2/64     pairs of hosts: family, in-interface, ERSPAN source, destination, ttl
+    set c4/swp/any/10.9.0.1/10.9.0.2/64     the same pairs, for ever and with counters
     chain mirror/swp/any/10.9.0.1/…/64      a frame of such a pair is copied to the mirror's device, once
     chain port/swp1/7                       the ingress hook of a port, which jumps to what its name matches
     chain drain/sab-1a2b3c4d/9              drops what comes out of the veth pair, behind the encapsulator's ears
@@ -15,7 +16,8 @@ made anew is a new chain)::
 along. ``accept`` ends our own hook only; whatever else filters the port sees the frame as before.
 
 The lease is the element's timeout. Before Linux 6.12 adding an element that is there keeps its old timeout, so it is
-deleted and added in one transaction, which is one step for every frame, with its counters given along.
+deleted and added in one transaction, which is one step for every frame. Its counters would lose what passes between
+reading and writing them; therefore they are kept in a set of their own, which no renewal touches.
 """
 
 import hashlib
@@ -37,7 +39,7 @@ NEAR_PREFIX, FAR_PREFIX = "saa-", "sab-"
 
 _PORT = r"[A-Za-z0-9_.-]{1,15}"
 _IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
-_SET = re.compile(r"v(4|6)/({0})(/any)?/({1})/({1})/([0-9]{{1,3}})\Z".format(_PORT, _IPV4))
+_SET = re.compile(r"([vc])(4|6)/({0})(/any)?/({1})/({1})/([0-9]{{1,3}})\Z".format(_PORT, _IPV4))
 _DEVICE = re.compile(_PORT + r"\Z")
 
 Pair = Tuple[str, str]
@@ -85,8 +87,11 @@ class Group(NamedTuple):
     def chain(self) -> str:
         return "mirror/" + self.name
 
-    def set_of(self, family: int) -> str:
+    def leases(self, family: int) -> str:
         return "v{}/{}".format(family, self.name)
+
+    def counters(self, family: int) -> str:
+        return "c{}/{}".format(family, self.name)
 
 
 class Element(NamedTuple):
@@ -127,18 +132,18 @@ def group_of(rule: Rule) -> Group:
     return Group(rule.port, mirror)
 
 
-def group_of_set(name: str) -> Optional[Tuple[int, Group]]:
-    """(family, group) of a set's name, ``None`` where it is none of those that ``Group.set_of`` makes."""
+def group_of_set(name: str) -> Optional[Group]:
+    """The group that a set's name tells, ``None`` where it is no name of ours."""
     found = _SET.match(name)
     if found is None:
         return None
-    family, port, wildcard, source, destination, ttl = found.groups()
-    return int(family), Group(port + ("+" if wildcard else ""), Mirror(source, destination, int(ttl)))
+    _, _, port, wildcard, source, destination, ttl = found.groups()
+    return Group(port + ("+" if wildcard else ""), Mirror(source, destination, int(ttl)))
 
 
 def groups_of(table: Table) -> List[Group]:
-    found = {name: group_of_set(name) for name in table.sets}
-    return sorted({entry[1] for entry in found.values() if entry is not None})
+    found = {group_of_set(name) for name in table.sets}
+    return sorted(group for group in found if group is not None)
 
 
 def port_matches(pattern: str, name: str) -> bool:
@@ -177,15 +182,13 @@ def _element(entry: Any) -> Tuple[Pair, Element]:
     return pair, Element(int(counter.get("packets", 0)), int(counter.get("bytes", 0)), left_s)
 
 
-def is_complete(group: Group, family: int, table: Table) -> bool:
-    """Does the group's chain copy pairs of this family to its device, and does some port lead there?"""
-    copies = _signature(table.rules.get(group.chain, [])) == _mirror_signature(group)
-    return copies and group.set_of(family) in table.sets
-
-
-def jumps_to(group: Group, table: Table) -> List[str]:
-    """The port chains that lead to the group."""
-    return [name for name, rules in table.rules.items() if ("jump", group.chain) in _signature(rules)]
+def pairs_of(group: Group, family: int, table: Table) -> Dict[Pair, Element]:
+    """What the kernel mirrors for the group now, with counters; nothing where the group's chain is not as it was."""
+    if _signature(table.rules.get(group.chain, [])) != _mirror_signature(group):
+        return {}
+    counters = table.sets.get(group.counters(family), {})
+    leases = table.sets.get(group.leases(family), {})
+    return {pair: counters[pair]._replace(left_s=leases[pair].left_s) for pair in leases if pair in counters}
 
 
 def _signature(rules: Sequence[Sequence[Any]]) -> List[Tuple[str, ...]]:
@@ -204,7 +207,8 @@ def _signature(rules: Sequence[Sequence[Any]]) -> List[Tuple[str, ...]]:
 
 def _mirror_signature(group: Group) -> List[Tuple[str, ...]]:
     device = group.mirror.device
-    return [("match", "@" + group.set_of(family), "dup", device, "accept") for family in (4, 6)]
+    sets = [("@" + group.leases(family), "@" + group.counters(family)) for family in (4, 6)]
+    return [("match", leases, "match", counters, "dup", device, "accept") for leases, counters in sets]
 
 
 # --- writing ---------------------------------------------------------------------------------------
@@ -224,8 +228,9 @@ def plan(wanted: Wanted, table: Table, ports: Sequence[Port], drains: Sequence[T
     lines += _leftover_lines(wanted, table)
     for group, families in sorted(wanted.items()):
         for family in (4, 6):
-            name = group.set_of(family)
-            lines += _element_lines(name, families.get(family, {}), table.sets.get(name, {}))
+            pairs = families.get(family, {})
+            lines += _lease_lines(group.leases(family), pairs, table)
+            lines += _counter_lines(group.counters(family), pairs, table)
     if lines and not table.exists:
         lines.insert(0, "add table netdev {}".format(TABLE))
     return "".join(line + "\n" for line in lines)
@@ -262,14 +267,16 @@ def plan_ports(
 def _mirror_lines(group: Group, table: Table) -> List[str]:
     lines = []
     for family, type_name in ((4, "ipv4_addr"), (6, "ipv6_addr")):
-        if group.set_of(family) not in table.sets:
-            definition = "{{ type {0} . {0}; flags timeout; counter; }}".format(type_name)
-            lines.append("add set netdev {} {} {}".format(TABLE, group.set_of(family), definition))
+        for name, how in ((group.leases(family), "flags timeout"), (group.counters(family), "counter")):
+            if name not in table.sets:
+                definition = "{{ type {0} . {0}; {1}; }}".format(type_name, how)
+                lines.append("add set netdev {} {} {}".format(TABLE, name, definition))
     if _signature(table.rules.get(group.chain, [])) != _mirror_signature(group):
         lines += _chain_lines(group.chain, table)
         for family, header in ((4, "ip"), (6, "ip6")):
-            words = (TABLE, group.chain, header, header, group.set_of(family), group.mirror.device)
-            lines.append('add rule netdev {} {} {} saddr . {} daddr @{} dup to "{}" accept'.format(*words))
+            pair = "{0} saddr . {0} daddr".format(header)
+            words = (TABLE, group.chain, pair, group.leases(family), pair, group.counters(family), group.mirror.device)
+            lines.append('add rule netdev {} {} {} @{} {} @{} dup to "{}" accept'.format(*words))
     return lines
 
 
@@ -287,26 +294,30 @@ def _delete_chain_lines(name: str) -> List[str]:
 def _leftover_lines(wanted: Wanted, table: Table) -> List[str]:
     lines: List[str] = []
     chains = {group.chain for group in wanted}
-    sets = {group.set_of(family) for group in wanted for family in (4, 6)}
+    sets = {name for group in wanted for family in (4, 6) for name in (group.leases(family), group.counters(family))}
     for name in sorted(table.rules):
         if name.startswith("mirror/") and name not in chains:
             lines += _delete_chain_lines(name)
     return lines + ["delete set netdev {} {}".format(TABLE, name) for name in sorted(table.sets) if name not in sets]
 
 
-def _element_lines(name: str, wanted: Dict[Pair, Optional[float]], present: Dict[Pair, Element]) -> List[str]:
-    gone = [pair for pair in sorted(present) if pair not in wanted]
-    made = []
-    for pair, left_s in sorted(wanted.items()):
-        old = present.get(pair)
-        if old is not None and _as_wished(old.left_s, left_s):
-            continue
-        if old is not None:
-            gone.append(pair)
-        made.append(_element_text(pair, left_s, old))
+def _lease_lines(name: str, wanted: Dict[Pair, Optional[float]], table: Table) -> List[str]:
+    present = table.sets.get(name, {})
+    made = {p: s for p, s in wanted.items() if p not in present or not _as_wished(present[p].left_s, s)}
+    gone = [pair for pair in present if pair not in wanted or pair in made]
+    return _element_lines(name, gone, [_lease_text(pair, left_s) for pair, left_s in sorted(made.items())])
+
+
+def _counter_lines(name: str, wanted: Dict[Pair, Optional[float]], table: Table) -> List[str]:
+    present = table.sets.get(name, {})
+    made = [_pair_text(pair) for pair in sorted(wanted) if pair not in present]
+    return _element_lines(name, [pair for pair in present if pair not in wanted], made)
+
+
+def _element_lines(name: str, gone: List[Pair], made: List[str]) -> List[str]:
     lines = []
     if gone:
-        texts = ", ".join("{} . {}".format(*pair) for pair in gone)
+        texts = ", ".join(_pair_text(pair) for pair in sorted(gone))
         lines.append("delete element netdev {} {} {{ {} }}".format(TABLE, name, texts))
     if made:
         lines.append("add element netdev {} {} {{ {} }}".format(TABLE, name, ", ".join(made)))
@@ -319,14 +330,15 @@ def _as_wished(has_s: Optional[int], wanted_s: Optional[float]) -> bool:
     return abs(has_s - (wanted_s + LINUX_LEASE_GRACE_S)) <= LINUX_LEASE_SLACK_S
 
 
-def _element_text(pair: Pair, left_s: Optional[float], old: Optional[Element]) -> str:
-    words = "{} . {}".format(*pair)
-    if old is not None:
-        words += " counter packets {} bytes {}".format(old.packets, old.bytes)
-    if left_s is not None:
-        whole, milliseconds = divmod(math.ceil((left_s + LINUX_LEASE_GRACE_S) * 1000), 1000)
-        words += " timeout {}s{}ms".format(whole, milliseconds)
-    return words
+def _pair_text(pair: Pair) -> str:
+    return "{} . {}".format(*pair)
+
+
+def _lease_text(pair: Pair, left_s: Optional[float]) -> str:
+    if left_s is None:
+        return _pair_text(pair)
+    whole, milliseconds = divmod(math.ceil((left_s + LINUX_LEASE_GRACE_S) * 1000), 1000)
+    return "{} timeout {}s{}ms".format(_pair_text(pair), whole, milliseconds)
 
 
 # --- which devices are ports -----------------------------------------------------------------------

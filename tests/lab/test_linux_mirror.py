@@ -13,9 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import dpkt
 import pytest
 
-from tests.support.linux_lab import H1, H1_6, H2, H2_6, Ear, Sender, Switch, linux_switch, mirror_rules
+from tests.support.linux_lab import H1, H1_6, H2, H2_6, PACE, Ear, Sender, Switch, linux_switch, mirror_rules, until
 from tests.support.netns import require_lab
-from tests.support.running import until
 
 require_lab("nft", "ethtool")
 pytestmark = pytest.mark.lab
@@ -168,7 +167,7 @@ def test_it_says_how_it_works_and_that_it_is_well(switch: Switch) -> None:
 
 def test_five_thousand_packets_a_second_without_loss(switch: Switch, ear: Ear, h1: Sender) -> None:
     switch.put("m", mirror_rules())
-    rate, seconds = 5_000, 2
+    rate, seconds = round(5_000 / PACE), 2
     frames = [h1.frame(H1, H2, struct.pack("!I", number) + bytes(508)) for number in range(rate * seconds)]
     begin = time.monotonic()
     for number, frame in enumerate(frames):

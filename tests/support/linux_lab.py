@@ -13,15 +13,15 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from sentinel.erspan.decapsulate import Mirrored, decapsulate
+from tests.support import running
 from tests.support.netns import Namespace, Namespaces
-from tests.support.running import until
 from tests.support.traffic import ip
 
 REPO = Path(__file__).resolve().parents[2]
@@ -29,8 +29,15 @@ H1, H2 = "10.1.1.2", "10.1.2.2"
 H1_6, H2_6 = "fd00:1::2", "fd00:2::2"
 ROUTER, MONITOR = "10.9.0.1", "10.9.0.2"
 URL = "http://127.0.0.1:8080"
+# How much slower than a real machine this one is; an emulated one says so (tests/lab/qemu).
+PACE = float(os.environ.get("LAB_PACE", "1"))
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
 _BUFFER = 64 << 20
+
+
+def until(condition: Callable[[], Any], seconds: float = 15.0, what: str = "") -> Any:
+    """Wait for a true answer and return it, at this machine's pace."""
+    return running.until(condition, seconds * PACE, what)
 
 
 class Switch:
@@ -88,7 +95,7 @@ class Switch:
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         with self.router.entered():
-            return requests.request(method, URL + path, timeout=20, **options)
+            return requests.request(method, URL + path, timeout=20 * PACE, **options)
 
     def put(self, name: str, lines: list[str], ttl: float = 60) -> requests.Response:
         answer = self.call("PUT", f"/acl/{name}?ttl={ttl:g}", json=lines)
@@ -145,7 +152,7 @@ class Ear:
 
     def hear(self, seconds: float = 0.5, count: int = 1 << 30) -> list[Mirrored]:
         """Until ``count`` have come, or none for ``seconds``."""
-        self._socket.settimeout(seconds)
+        self._socket.settimeout(seconds * PACE)
         found: list[Mirrored] = []
         with contextlib.suppress(TimeoutError):
             while len(found) < count:

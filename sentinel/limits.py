@@ -256,6 +256,10 @@ DUPLICATE_WINDOW_S = 1.0
 MAX_DUPLICATE_PACKETS = 50_000
 # Equal packets of one switch told apart by their order within the window, beyond which they are not compared.
 MAX_EQUAL_PACKETS = 1_000
+# A line in Wireshark's list of interfaces; wider ones are cut there.
+MAX_EXTCAP_TEXT_CHARS = 256
+# A client's settings and token file, three keys and a line: a thousand times that.
+MAX_CLIENT_FILE_BYTES = 64 * KIB
 # Octets of a packet, from its IP header on, that are compared: headers with their checksum, which covers the rest.
 DUPLICATE_PREFIX_BYTES = 128
 

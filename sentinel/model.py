@@ -139,6 +139,30 @@ class Match:
     discarded: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FlowCount:
+    """What was sampled of one flow between two takings of the table, scaled by the sampling rate.
+
+    ``input`` and ``output`` are interface indexes, 0 where unknown. ``vni`` is the network it was found in, if any.
+    ``first_seen`` and ``last_seen`` are arrival times of samples.
+    """
+
+    agent: str
+    input: int
+    output: int
+    src_ip: str
+    dst_ip: str
+    protocol: int | None
+    src_port: int | None
+    dst_port: int | None
+    vni: int | None
+    packets: int
+    bytes: int
+    samples: int
+    first_seen: float
+    last_seen: float
+
+
 # --- detect: who talks with whom -----------------------------------------------------------------
 
 Direction = Literal["outbound", "inbound", "both", "transit"]

@@ -66,6 +66,8 @@ class Blacklist:
         self._allowed4 = pytricia.PyTricia(32)
         self._allowed6 = pytricia.PyTricia(128)
         self._dropped: tuple[Dropped, ...] = ()
+        # What a compiled scan made of these lists: it lives and dies with them.
+        self.compiled: object | None = None
         self.prefixes_v4 = 0
         self.prefixes_v6 = 0
 
@@ -126,6 +128,12 @@ class Blacklist:
         """Every listed prefix once, as canonical CIDR text: what a compiled scan makes its own tables of."""
         yield from self._v4
         yield from self._v6
+
+    def entries(self) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
+        """Every listed prefix once, as canonical CIDR text, with the (feed, group) pairs that list it."""
+        for trie in (self._v4, self._v6):
+            for prefix in trie:
+                yield prefix, trie[prefix]
 
     def allowed_prefixes(self) -> Iterator[str]:
         """Every prefix that never matches."""

@@ -7,7 +7,7 @@ place of the header's, and the outer header of a tunnel that the switch added or
 elsewhere, not in the sampled frame, so its layer is behind the header's: no rule of this switch would match it.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sentinel.model import FlowSample, Packet
@@ -58,6 +58,12 @@ def pairs_of(sample: FlowSample, erspan_destinations: Collection[str]) -> tuple[
                 seen.add((pair.src_ip, pair.dst_ip))
                 pairs.append(pair)
     return pairs, mirror
+
+
+def innermost(packet: Packet | None, pairs: Sequence[Pair]) -> Pair | None:
+    """The last of a sample's ``pairs`` that stands in its header rather than in a record behind it."""
+    layers = sum(1 for _ in _header_pairs(packet))
+    return next((pair for pair in reversed(pairs) if pair.layer < layers), None)
 
 
 def _header_pairs(packet: Packet | None) -> Iterator[tuple[Pair | None, bool]]:

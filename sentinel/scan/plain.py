@@ -10,7 +10,8 @@ from sentinel.blacklist.trie import Blacklist
 from sentinel.errors import DecodeError
 from sentinel.model import CountersSample, FlowSample, Indicator, Match
 from sentinel.scan.counters import ScanCounters, reason_of
-from sentinel.scan.pairs import Pair, pairs_of
+from sentinel.scan.flowtable import FlowTable
+from sentinel.scan.pairs import Pair, innermost, pairs_of
 from sentinel.sflow.agents import Admission, AgentTable
 from sentinel.sflow.cursor import Cursor
 from sentinel.sflow.datagram import BadSample, Datagram, decode
@@ -34,20 +35,24 @@ class ScanResult:
 
 
 class PlainScan:
-    """``admission`` decides who is heard (``None``: everybody), ``agents`` keeps their health, if given.
+    """``admission`` decides who is heard (``None``: everybody); ``agents`` keeps their health, ``flows`` counts.
 
     Packets to ``erspan_destinations`` are mirrors on their way to the analyst. One batch at a time.
     """
+
+    implementation = "python"
 
     def __init__(
         self,
         admission: Admission | None = None,
         agents: AgentTable | None = None,
         erspan_destinations: Iterable[str] = (),
+        flows: FlowTable | None = None,
     ) -> None:
         self.counters = ScanCounters()
+        self.agents = agents
+        self.flows = flows
         self._admission = admission
-        self._agents = agents
         self._erspan_destinations = frozenset(erspan_destinations)
 
     def scan(self, batch: Sequence[Received], blacklist: Blacklist) -> ScanResult:
@@ -69,8 +74,8 @@ class PlainScan:
         except DecodeError as error:
             self.counters.bad_datagrams[reason_of(error)] += 1
             return None
-        if self._agents is not None:
-            self._agents.note(datagram, sender, received_at)
+        if self.agents is not None:
+            self.agents.note(datagram, sender, received_at)
         return datagram
 
     def _admitted(self, agent: str, sender: str) -> bool:
@@ -90,7 +95,7 @@ class PlainScan:
                     counters.discards += 1
                 else:
                     counters.flow_samples += 1
-                result.matches += self._matches(sample, datagram.agent, sender, received_at, blacklist)
+                result.matches += self.matches_of(sample, datagram.agent, sender, received_at, blacklist)
             elif isinstance(sample, CountersSample):
                 counters.counters_samples += 1
                 result.counters_samples.append((datagram.agent, sample))
@@ -99,15 +104,18 @@ class PlainScan:
             else:
                 counters.unknown_samples += 1
 
-    def _matches(
+    def matches_of(
         self, sample: FlowSample, agent: str, sender: str, received_at: float, blacklist: Blacklist
     ) -> list[Match]:
+        """The matches of one flow sample, counted; its flow too."""
         pairs, mirror = pairs_of(sample, self._erspan_destinations)
         if mirror:
             self.counters.mirror_samples += 1
         elif not pairs:
             self.counters.without_addresses += 1
         self.counters.pairs += len(pairs)
+        if self.flows is not None and sample.kind == "flow":
+            self._count_flow(sample, pairs, agent, received_at)
         matches: list[Match] = []
         for pair in pairs:
             source, destination = blacklist.lookup(pair.src_ip), blacklist.lookup(pair.dst_ip)
@@ -119,6 +127,21 @@ class PlainScan:
                 matches.append(_match(sample, pair, agent, sender, received_at, "destination", destination))
         self.counters.matches += len(matches)
         return matches
+
+    def _count_flow(self, sample: FlowSample, pairs: list[Pair], agent: str, received_at: float) -> None:
+        """The innermost pair of the header that was looked at is who talks; a tunnel's ends only carry it."""
+        flows, pair = self.flows, innermost(sample.packet, pairs)
+        if flows is not None and pair is not None:
+            input_, output = _ports(sample)
+            flows.add(agent, input_, output, pair, sample.sampling_rate, sample.frame_length, received_at)
+
+
+def _ports(sample: FlowSample) -> tuple[int, int]:
+    """Input and output: what is no ifIndex (a reason, a number of ports) must not pass for one; 0 is unknown."""
+    return (
+        sample.input if sample.input_format == _IFINDEX else 0,
+        sample.output if sample.output_format == _IFINDEX else 0,
+    )
 
 
 def _agent_of(payload: bytes) -> str:
@@ -140,14 +163,14 @@ def _match(
     listed: Literal["source", "destination"],
     indicators: tuple[Indicator, ...],
 ) -> Match:
+    input_, output = _ports(sample)
     return Match(
         agent=agent,
         sender=sender,
         source_class=sample.source_class,
         source_index=sample.source_index,
-        # What is no ifIndex (a reason, a number of ports) must not pass for one; 0 is sFlow's unknown interface.
-        input=sample.input if sample.input_format == _IFINDEX else 0,
-        output=sample.output if sample.output_format == _IFINDEX else 0,
+        input=input_,
+        output=output,
         sampling_rate=sample.sampling_rate,
         frame_length=sample.frame_length,
         src_ip=pair.src_ip,

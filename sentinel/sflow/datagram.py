@@ -93,6 +93,11 @@ def decode(payload: bytes, *, bodies: bool = True) -> Datagram:
     return Datagram(agent, sub_agent, sequence, uptime_ms, samples, cursor.left)
 
 
+def one_sample(payload: bytes, index: int, tag: int, at: int, size: int) -> Sample:
+    """The sample of format ``tag`` whose body of ``size`` octets begins at ``at``: for who has walked there himself."""
+    return _sample(index, tag, size, Cursor(payload, at, at + size), bodies=True)
+
+
 def _samples(cursor: Cursor, announced: int, *, bodies: bool) -> tuple[Sample, ...]:
     found: list[Sample] = []
     for index in range(announced):

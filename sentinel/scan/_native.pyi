@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from sentinel.blacklist.trie import Blacklist
+from sentinel.model import FlowCount, Indicator
+from sentinel.scan.counters import ScanCounters
+from sentinel.scan.pairs import Pair
+from sentinel.scan.plain import Received, ScanResult
+from sentinel.sflow.admission import Admission
+from sentinel.sflow.agents import AgentHealth
+
+class Frozen:
+    def __init__(self, blacklist: Blacklist) -> None: ...
+    @property
+    def size_bytes(self) -> int: ...
+    def lookup_packed(self, packed: bytes) -> tuple[Indicator, ...]: ...
+
+class Health:
+    overflow: int
+    sources_overflow: int
+    def __init__(self, max_streams: int = ...) -> None: ...
+    def snapshot(self) -> list[AgentHealth]: ...
+
+class Flows:
+    evicted: int
+    def __init__(self, max_flows: int = ...) -> None: ...
+    def __len__(self) -> int: ...
+    def add(
+        self, agent: str, input_: int, output: int, pair: Pair, rate: int, frame_length: int, at: float
+    ) -> None: ...
+    def take(self) -> list[FlowCount]: ...
+    def take_top(self, most: int) -> tuple[list[FlowCount], tuple[int, int, int, int]]: ...
+
+class NativeScan:
+    implementation: Literal["native"]
+    agents: Health | None
+    flows: Flows | None
+    handed_over: int
+    def __init__(
+        self,
+        admission: Admission | None = None,
+        agents: Health | None = None,
+        erspan_destinations: Iterable[str] = (),
+        flows: Flows | None = None,
+    ) -> None: ...
+    @property
+    def counters(self) -> ScanCounters: ...
+    def scan(self, batch: Sequence[Received], blacklist: Blacklist) -> ScanResult: ...
+
+def frozen(blacklist: Blacklist) -> Frozen: ...

@@ -1,0 +1,110 @@
+# cython: language_level=3, cdivision=True, initializedcheck=False, wraparound=False
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The hot path, compiled: the twin of ``scan.plain``, with the same matches, flow counts, counters and agent health.
+
+One call scans one batch without the GIL. It is taken for what Python must see or decide: a hit (in bundles), a counter
+sample, a pair of agent and sender not met before, a datagram that is none, and the rare flow sample whose records only
+the plain twin reads (counted as ``handed_over``). Such a sample is decoded in its turn, so that order stays.
+
+Octets are read only behind a comparison with the end of what they belong to; that end never lies behind its
+datagram's. Pairs and flows of some samples are gathered before they are looked up, so that the memory they need is on
+its way meanwhile.
+"""
+
+from cpython.bytes cimport PyBytes_AsStringAndSize
+from cpython.ref cimport PyObject
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from sentinel import limits
+from sentinel.limits import MAX_AGENT_STREAMS, MAX_FLOWS
+from sentinel.model import CountersSample, FlowCount, FlowSample, Indicator, Match
+from sentinel.scan.counters import ScanCounters
+from sentinel.scan.plain import PlainScan, ScanResult
+from sentinel.sflow.agents import AgentHealth
+from sentinel.sflow.cursor import Cursor
+from sentinel.sflow.datagram import BadSample, one_sample
+from sentinel.sflow.records import layouts, tag_number
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+cdef extern from "arpa/inet.h" nogil:
+    int AF_INET
+    int AF_INET6
+    int inet_pton(int family, const char *text, void *octets)
+    const char *inet_ntop(int family, const void *octets, char *text, unsigned int size)
+
+cdef extern from * nogil:
+    """
+    #if defined(__GNUC__)
+    #define sentinel_prefetch(address) __builtin_prefetch((const void *)(address))
+    #else
+    #define sentinel_prefetch(address) ((void)0)
+    #endif
+    #ifdef SENTINEL_EXACT_COPIES
+    #define sentinel_exact_copies 1
+    #else
+    #define sentinel_exact_copies 0
+    #endif
+    """
+    void prefetch "sentinel_prefetch"(const void *address)
+    # A build that looks for reads out of bounds puts every datagram into memory of its own size.
+    const int EXACT_COPIES "sentinel_exact_copies"
+
+# The bounds of limits.py, where the compiler must know them.
+cdef enum:
+    MAX_DATAGRAM_C = 65507
+    MAX_VLAN_TAGS_C = 8
+    MAX_MPLS_LABELS_C = 16
+    MAX_EXTENSION_HEADERS_C = 14
+    MAX_TUNNEL_DEPTH_C = 8
+    MAX_HEADER_STEPS_C = 36
+    MAX_LAYERS = 9
+    MAX_RATES_C = 16
+    MAX_TAGS_C = 32
+    MAX_SOURCES_PER_STREAM_C = 2048
+    MAX_SOURCES_C = 200000
+    AGENT_FORGOTTEN_C = 3600
+    UPTIME_SLACK_C = 5000
+    UPTIME_WRAP_C = 3600000
+    MAX_GAP_C = 1000000
+    WINDOW_C = 64
+    MAX_ADMITTED_C = 10000
+    MAX_FLOW_AGENTS_C = 16384
+cdef uint64_t MAX_FIGURE_C = limits.MAX_FIGURE
+
+if (
+    MAX_DATAGRAM_C != limits.MAX_DATAGRAM_BYTES
+    or MAX_VLAN_TAGS_C != limits.MAX_VLAN_TAGS
+    or MAX_MPLS_LABELS_C != limits.MAX_MPLS_LABELS
+    or MAX_EXTENSION_HEADERS_C != limits.MAX_EXTENSION_HEADERS
+    or MAX_TUNNEL_DEPTH_C != limits.MAX_TUNNEL_DEPTH
+    or MAX_HEADER_STEPS_C != limits.MAX_HEADER_STEPS
+    or MAX_LAYERS != limits.MAX_TUNNEL_DEPTH + 1
+    or MAX_RATES_C != limits.MAX_SAMPLING_RATES_KEPT
+    or MAX_TAGS_C != limits.MAX_UNKNOWN_TAGS_KEPT
+    or MAX_SOURCES_PER_STREAM_C != limits.MAX_DATA_SOURCES_PER_STREAM
+    or MAX_SOURCES_C != limits.MAX_DATA_SOURCES
+    or AGENT_FORGOTTEN_C != limits.AGENT_FORGOTTEN_S
+    or UPTIME_SLACK_C != limits.UPTIME_SLACK_MS
+    or UPTIME_WRAP_C != limits.UPTIME_WRAP_MS
+    or MAX_GAP_C != limits.MAX_SFLOW_SEQUENCE_GAP
+    or WINDOW_C != limits.SEQUENCE_WINDOW
+    or MAX_ADMITTED_C != limits.MAX_ADMITTED_KEPT
+    or MAX_FLOW_AGENTS_C != limits.MAX_FLOW_AGENTS
+):
+    raise ImportError("the compiled scan was built with other limits than sentinel/limits.py has: build it again")
+
+include "native/octets.pxi"
+include "native/tables.pxi"
+include "native/health.pxi"
+include "native/flows.pxi"
+include "native/header.pxi"
+include "native/records.pxi"
+include "native/batch.pxi"
+include "native/scan.pxi"
+
+_load_layouts()

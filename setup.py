@@ -1,0 +1,33 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled scan; everything else about the package stands in pyproject.toml.
+
+A build without it must be asked for (``SENTINEL_PURE=1``), so that no wheel is slow by accident: where the compiler is
+missing or fails, the build fails. A checkout that was never built runs with the plain scan.
+"""
+
+import os
+
+from setuptools import Extension, setup
+
+
+def extensions() -> list[Extension]:
+    """The extension modules, or none where a build without them was asked for."""
+    if os.environ.get("SENTINEL_PURE") == "1":
+        return []
+    from Cython.Build import cythonize  # noqa: PLC0415 - a pure build does without Cython
+
+    modules = [
+        Extension(
+            "sentinel.scan._native",
+            ["sentinel/scan/_native.pyx"],
+            depends=[f"sentinel/scan/native/{part}.pxi" for part in PARTS],
+            extra_compile_args=["-O3"],
+        )
+    ]
+    return list(cythonize(modules, build_dir="build"))
+
+
+PARTS = ("octets", "tables", "health", "flows", "header", "records", "batch", "scan")
+
+setup(ext_modules=extensions())

@@ -10,7 +10,7 @@ CAPTURE_EDGES: Mapping[CaptureState, tuple[CaptureState, ...]] = {
     "wanted": ("pending", "queued", "installing"),
     "pending": ("queued", "installing", "ended"),
     "queued": ("installing", "ended"),
-    "installing": ("active", "failed", "queued", "removing"),
+    "installing": ("active", "failed", "removing"),
     "active": ("installing", "removing"),
     "removing": ("ended", "failed"),
     "failed": ("installing", "removing", "queued", "ended"),

@@ -5,7 +5,27 @@
 from collections import Counter
 
 from sentinel.capture import events as it
-from sentinel.capture.lifecycle import CAPTURE_EDGES
+from sentinel.capture.lifecycle import CAPTURE_EDGES, MIRROR_EDGES
+
+# What the engine may decide beside the lifecycle, by its own counters.
+DECISIONS = {
+    "adopted",
+    "drift_restored",
+    "ended_by_lease",
+    "ended_delisted",
+    "ended_evicted",
+    "ended_flood",
+    "ended_longest",
+    "ended_quiet",
+    "ended_stopped",
+    "moved",
+    "orphans_removed",
+    "over_budget",
+    "probed",
+    "replanned",
+    "second_dropped",
+    "second_placed",
+}
 
 
 class Census:
@@ -15,6 +35,7 @@ class Census:
         self.edges: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
+        self.decisions: Counter[str] = Counter()
         self.events = 0
 
     def edge(self, old: str, new: str) -> None:
@@ -31,13 +52,16 @@ class Census:
         self.edges += other.edges
         self.faults += other.faults
         self.answers += other.answers
+        self.decisions += other.decisions
         self.events += other.events
 
     def never(self, faults: set[str]) -> list[str]:
         """Edges of the table and kinds of fault that did not happen."""
         edges = {f"{old} -> {new}" for old, news in CAPTURE_EDGES.items() for new in news}
-        return sorted(edges - set(self.edges)) + sorted(faults - set(self.faults))
+        mirrors = {f"mirror_edge_{old}_{new}" for old, news in MIRROR_EDGES.items() for new in news if new != old}
+        never = [sorted(edges - set(self.edges)), sorted(faults - set(self.faults))]
+        return [*never[0], *never[1], *sorted((DECISIONS | mirrors) - set(self.decisions))]
 
     def lines(self) -> list[str]:
-        rows = [("edge", self.edges), ("fault", self.faults), ("answer", self.answers)]
+        rows = [("edge", self.edges), ("fault", self.faults), ("answer", self.answers), ("engine", self.decisions)]
         return [f"{kind:7} {name:32} {count:9,}" for kind, counts in rows for name, count in sorted(counts.items())]

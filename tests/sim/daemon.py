@@ -73,7 +73,12 @@ class Daemon:
         self.fuse = None
         for wire in self.wires.values():
             wire.close()
+        self.count()
         self._world.killed()
+
+    def count(self) -> None:
+        """What this process decided."""
+        self._world.census.decisions.update(self.engine.counters)
 
     def _burn(self) -> None:
         if self.fuse is not None:

@@ -118,6 +118,7 @@ class World:
         self.traffic.stop()
         self.faults.heal()
         self._until(self.mono + max(3_600.0, 2 * self.policy.quiet_s) + self.policy.lease_s)
+        self.daemon.count()
         self.invariants.over()
 
     def _until(self, end: float) -> None:

@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Fifty virtual days without a broken invariant; and builds that are broken on purpose do not last as long."""
+
+from collections.abc import Callable
+
+import pytest
+
+from sentinel.capture import events as it
+from sentinel.capture.engine import CaptureEngine
+from sentinel.capture.policy import Policy
+from sentinel.capture.reconcile import Reconciler
+from sentinel.capture.switchbook import SwitchBook
+from tests.sim.days import day, days, expected_faults
+
+SEEDS = 50
+
+
+@pytest.mark.timeout(600)
+def test_fifty_virtual_days_break_no_invariant_and_leave_nothing_untried() -> None:
+    census, broken = days(0, SEEDS, 2)
+    assert not broken
+    assert census.never(expected_faults()) == []
+    assert census.events >= 20_000 * SEEDS
+
+
+def renewed_once_a_lease(patch: pytest.MonkeyPatch) -> None:
+    built = SwitchBook.__init__
+
+    def init(self: SwitchBook, policy: Policy) -> None:
+        built(self, policy)
+        self._interval_s = policy.lease_s
+
+    patch.setattr(SwitchBook, "__init__", init)
+
+
+def reconciliation_skipped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reconciler, "_restore", lambda *_: None)
+
+
+def orphans_left_alone(patch: pytest.MonkeyPatch) -> None:
+    compare = Reconciler.compare
+
+    def held_only(self: Reconciler, switch: str, found: dict[str, it.RuleOnSwitch], now: it.Now) -> None:
+        held = self._book.held(switch)
+        compare(self, switch, {name: rule for name, rule in found.items() if name in held}, now)
+
+    patch.setattr(Reconciler, "compare", held_only)
+
+
+def budget_not_checked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SwitchBook, "room", lambda *_: 1_000)
+
+
+def foreign_rules_swept(patch: pytest.MonkeyPatch) -> None:
+    listed = CaptureEngine._listed
+
+    def everything(self: CaptureEngine, event: it.Listed, now: it.Now) -> None:
+        listed(self, event, now)
+        self._reconciler.compare(event.switch, dict(event.rules), now)
+
+    patch.setattr(CaptureEngine, "_listed", everything)
+
+
+def quiet_without_a_last_look(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SwitchBook, "polled", lambda *_: float("inf"))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (renewed_once_a_lease, "ran out though everybody was well"),
+        (reconciliation_skipped, "has been missing"),
+        (orphans_left_alone, "after its capture ended"),
+        (budget_not_checked, "entries on"),
+        (foreign_rules_swept, "not ours to remove"),
+        (quiet_without_a_last_look, "ends as quiet"),
+    ],
+)
+def test_a_broken_build_is_caught(
+    build: Callable[[pytest.MonkeyPatch], None], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(monkeypatch)
+    for seed in range(SEEDS):
+        _, _, error = day(seed)
+        if error:
+            assert words in error
+            return
+    pytest.fail(f"not caught in {SEEDS} days")

@@ -286,7 +286,7 @@ def tshark(file: Path, *fields: str, only: str = "") -> list[list[str]]:
 
 
 def as_pcap(file: Path) -> list[bytes]:
-    """The frames of a pcapng as tshark reads them."""
+    """The frames of a pcapng as Wireshark's own reader gives them."""
     out = file.with_suffix(".converted")
-    run("tshark", "-r", str(file), "-F", "pcap", "-w", str(out))
+    run("editcap", "-F", "pcap", "-T", "ether", str(file), str(out))
     return [frame for _, frame in frames_of(out)]

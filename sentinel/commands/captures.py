@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """``captures``: what is mirrored now, and an operator's hand on it."""
 
+import contextlib
+import itertools
 import json
 import shutil
 import subprocess
-from pathlib import Path
-from typing import Any
+from collections.abc import Generator
+from typing import IO, Any, BinaryIO
 
 import click
 from rich.console import Console
@@ -14,16 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from sentinel.commands.client import DaemonClient
-from sentinel.commands.options import config_option, settings_of
+from sentinel.commands.options import daemon_options
 
 
 @click.group()
 def captures() -> None:
     """The captures of the running daemon: list, show, start, approve, stop, open."""
-
-
-def _client(config: Path | None) -> DaemonClient:
-    return DaemonClient.of_settings(settings_of(config))
 
 
 def _rows(answer: Any) -> list[dict[str, Any]]:
@@ -34,10 +32,10 @@ def _rows(answer: Any) -> list[dict[str, Any]]:
 @captures.command("list")
 @click.option("--all", "everything", is_flag=True, help="Those that ended lately too.")
 @click.option("--json", "as_json", is_flag=True, help="The API's JSON.")
-@config_option
-def list_captures(everything: bool, as_json: bool, config: Path | None) -> None:
+@daemon_options
+def list_captures(everything: bool, as_json: bool, client: DaemonClient) -> None:
     """One line per capture: who with whom, where it is mirrored, why it is in its state."""
-    answer = _client(config).ask("GET", "/captures")
+    answer = client.ask("GET", "/captures")
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return
@@ -58,60 +56,76 @@ def list_captures(everything: bool, as_json: bool, config: Path | None) -> None:
 
 @captures.command()
 @click.argument("capture_id", metavar="ID")
-@config_option
-def show(capture_id: str, config: Path | None) -> None:
+@daemon_options
+def show(capture_id: str, client: DaemonClient) -> None:
     """Everything about one capture, with the exact rule on the switch."""
-    click.echo(json.dumps(_client(config).ask("GET", f"/captures/{capture_id}"), indent=2))
+    click.echo(json.dumps(client.ask("GET", f"/captures/{capture_id}"), indent=2))
 
 
 @captures.command()
 @click.argument("local_ip", metavar="LOCAL")
 @click.argument("listed_ip", metavar="LISTED")
 @click.option("--seconds", type=click.IntRange(1, 86_400), help="How long at most [capture.longest].")
-@config_option
-def start(local_ip: str, listed_ip: str, seconds: int | None, config: Path | None) -> None:
+@daemon_options
+def start(local_ip: str, listed_ip: str, seconds: int | None, client: DaemonClient) -> None:
     """Capture a pair now, whatever its evidence."""
     body: dict[str, Any] = {"local_ip": local_ip, "listed_ip": listed_ip}
     if seconds is not None:
         body["seconds"] = seconds
-    _say(_client(config).ask("POST", "/captures", body))
+    _say(client.ask("POST", "/captures", body))
 
 
 @captures.command()
 @click.argument("capture_id", metavar="ID")
-@config_option
-def approve(capture_id: str, config: Path | None) -> None:
+@daemon_options
+def approve(capture_id: str, client: DaemonClient) -> None:
     """Let a pending capture be installed (mode "manual")."""
-    _say(_client(config).ask("POST", f"/captures/{capture_id}/approve", {}))
+    _say(client.ask("POST", f"/captures/{capture_id}/approve", {}))
 
 
 @captures.command()
 @click.argument("capture_id", metavar="ID")
-@config_option
-def stop(capture_id: str, config: Path | None) -> None:
+@daemon_options
+def stop(capture_id: str, client: DaemonClient) -> None:
     """End a capture and take its rule from the switch; the pair is held back for capture.longest."""
-    _say(_client(config).ask("DELETE", f"/captures/{capture_id}"))
+    _say(client.ask("DELETE", f"/captures/{capture_id}"))
 
 
 @captures.command("open")
 @click.argument("capture_id", metavar="ID")
-@config_option
-def open_capture(capture_id: str, config: Path | None) -> None:
-    """Open the capture's packets in Wireshark, where this host receives them and has one; else say where they are."""
-    settings = settings_of(config)
-    answer = DaemonClient.of_settings(settings).ask("GET", f"/captures/{capture_id}")
-    directory = settings.erspan.directory or settings.state_dir / "pcap"
-    files = sorted(directory.glob(f"{answer['id']}.*.pcapng"))
-    if not files:
-        where = settings.capture.erspan_destination
-        click.echo(f"no packets of {capture_id} are on this host; they are sent to {where} as GRE/ERSPAN", err=True)
-        raise click.exceptions.Exit(1)
+@click.option("-w", "--write", "target", type=click.File("wb"), help="Write the packets there (-: stdout) instead.")
+@daemon_options
+def open_capture(capture_id: str, target: BinaryIO | None, client: DaemonClient) -> None:
+    """Hand the capture's packets to Wireshark, those to come too; where there is none, say where they are.
+
+    The packets come from the daemon, which may be on another host. `-w - | tshark -i -` serves a terminal.
+    """
+    chunks = client.stream(f"/captures/{capture_id}/pcap?follow=1")
+    # The first octets tell whether there are any: a refusal is said before a window opens.
+    first = next(chunks, b"")
+    if target is not None:
+        _feed(target, first, chunks)
+        return
     wireshark = shutil.which("wireshark")
     if wireshark is None:
-        click.echo("\n".join(map(str, files)))
-        click.echo("no wireshark on this host; copy the file above to one that has it", err=True)
+        chunks.close()
+        click.echo(f"{client.url}/api/v1/captures/{capture_id}/pcap")
+        click.echo("no wireshark on this host; the packets are at the address above; -w FILE writes them", err=True)
         return
-    subprocess.Popen([wireshark, str(files[-1])], start_new_session=True)  # noqa: S603  # no shell, our own path
+    started = subprocess.Popen(  # noqa: S603  # no shell; found in the user's own PATH
+        [wireshark, "-k", "-i", "-"], stdin=subprocess.PIPE, start_new_session=True
+    )
+    if started.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), started.stdin:
+            _feed(started.stdin, first, chunks)
+
+
+def _feed(target: BinaryIO | IO[bytes], first: bytes, chunks: Generator[bytes]) -> None:
+    """Until there is no more, or nobody takes any more."""
+    with contextlib.closing(chunks), contextlib.suppress(BrokenPipeError):
+        for chunk in itertools.chain((first,), chunks):
+            target.write(chunk)
+            target.flush()
 
 
 def _say(answer: Any) -> None:

@@ -2,14 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The running daemon, asked over its own REST API."""
 
-from typing import Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
 import requests
 
-from sentinel.config.settings import Settings
+from sentinel.commands.access import ClientAccess
 from sentinel.errors import ConfigError, OutsideError
 
+if TYPE_CHECKING:
+    # Wireshark calls the extcap program several times at its start; reading daemon settings is slow to import.
+    from sentinel.config.settings import Settings
+
+CONNECT_TIMEOUT_S = 5.0
 TIMEOUT_S = 60.0
+CHUNK_BYTES = 64 * 1024
 
 
 class DaemonUnreachable(OutsideError):  # noqa: N818  # a state of the world, not a mistake
@@ -17,17 +24,19 @@ class DaemonUnreachable(OutsideError):  # noqa: N818  # a state of the world, no
 
 
 class DaemonClient:
-    """``url`` is the API's root. Raises ``OutsideError`` with the daemon's own words."""
+    """Asks at ``access.url``, the root of the daemon's HTTP. Raises ``OutsideError`` with the daemon's own words."""
 
-    def __init__(self, url: str, token: str | None) -> None:
-        self._url = url
+    def __init__(self, access: ClientAccess) -> None:
+        self.url = access.url
         self._session = requests.Session()
         self._session.trust_env = False
-        if token:
-            self._session.headers["Authorization"] = f"Bearer {token}"
+        if access.ca_file is not None:
+            self._session.verify = str(access.ca_file)
+        if access.token:
+            self._session.headers["Authorization"] = f"Bearer {access.token}"
 
     @classmethod
-    def of_settings(cls, settings: Settings) -> "DaemonClient":
+    def of_settings(cls, settings: "Settings") -> "DaemonClient":
         """The daemon these settings describe, with the first token of its own token file."""
         host, port = settings.web.listen
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # not bound here, replaced
@@ -40,30 +49,61 @@ class DaemonClient:
                 raise ConfigError("web.token_file", [f"{settings.web.token_file} cannot be read: {error}"]) from error
             rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
             token = rows[0][-1] if rows else None
-        return cls(f"http://{name}:{port}", token)
+        return cls(ClientAccess(f"http://{name}:{port}", token))
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def close(self) -> None:
+        self._session.close()
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, timeout_s: float = TIMEOUT_S) -> Any:
         """One request under ``/api/v1``; its JSON."""
-        headers = {"Content-Type": "application/json"}
+        response = self._request(method, path, timeout_s, body=body)
         try:
-            response = self._session.request(
-                method,
-                f"{self._url}/api/v1{path}",
-                json=body,
-                headers=headers,
-                timeout=TIMEOUT_S,
-                allow_redirects=False,
-            )
-            answer = response.json() if response.content else {}
-        except requests.exceptions.ConnectionError as error:
-            raise DaemonUnreachable(f"no daemon answers at {self._url}; is `sentinel run` running?") from error
+            return response.json() if response.content else {}
         except (requests.exceptions.RequestException, ValueError) as error:
-            raise OutsideError(f"the daemon at {self._url} gave no usable answer: {error}") from error
-        if not response.ok:
-            words = answer if isinstance(answer, dict) else {}
-            raise OutsideError(str(words.get("detail") or words.get("error") or f"status {response.status_code}"))
-        return answer
+            raise OutsideError(f"the daemon at {self.url} gave no usable answer: {error}") from error
+
+    def stream(self, path: str) -> Generator[bytes]:
+        """The octets of one answer under ``/api/v1``, as they come; nothing is asked before the first is wanted."""
+        with self._request("GET", path, TIMEOUT_S, stream=True) as response:
+            try:
+                yield from response.iter_content(CHUNK_BYTES)
+            except requests.exceptions.RequestException as error:
+                raise OutsideError(f"the daemon at {self.url} broke off: {error}") from error
 
     def refresh_feed(self, name: str) -> str:
         self.ask("POST", f"/feeds/{name}/refresh", {})
         return "refreshed by the daemon"
+
+    def _request(
+        self, method: str, path: str, timeout_s: float, *, body: dict[str, Any] | None = None, stream: bool = False
+    ) -> requests.Response:
+        """The answer to one request, which is a good one."""
+        try:
+            response = self._session.request(
+                method,
+                f"{self.url}/api/v1{path}",
+                json=body,
+                headers={"Content-Type": "application/json"},
+                timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
+                allow_redirects=False,
+                stream=stream,
+            )
+        except requests.exceptions.SSLError as error:
+            raise OutsideError(f"the daemon at {self.url} cannot be trusted: {error}") from error
+        except requests.exceptions.ConnectionError as error:
+            raise DaemonUnreachable(f"no daemon answers at {self.url}; is `sentinel run` running?") from error
+        except requests.exceptions.RequestException as error:
+            raise OutsideError(f"the daemon at {self.url} gave no usable answer: {error}") from error
+        if not 200 <= response.status_code < 300:
+            raise OutsideError(_words(response))
+        return response
+
+
+def _words(response: requests.Response) -> str:
+    """Why the daemon refused, in its own words."""
+    try:
+        words = response.json() if response.content else {}
+    except (requests.exceptions.RequestException, ValueError):
+        words = {}
+    said = words.get("detail") or words.get("error") if isinstance(words, dict) else None
+    return str(said or f"status {response.status_code}")

@@ -73,7 +73,7 @@ class Process:
 class Shim:
     """A switch: an agent address, a real shim process, an emulated data plane."""
 
-    def __init__(self, name: str, agent: str, directory: Path, **settings: str) -> None:
+    def __init__(self, name: str, agent: str, directory: Path, erspan_port: int = 0, **settings: str) -> None:
         self.name, self.agent = name, agent
         self.directory = directory / name
         self.directory.mkdir()
@@ -81,7 +81,7 @@ class Shim:
         self.boot_id.write_text("00000000-0000-0000-0000-000000000001\n")
         self.url = f"http://{agent}:{free_port(agent)}"
         self.frames = (agent, free_port(agent, socket.SOCK_DGRAM))
-        self.erspan_port = free_port(DESTINATION, socket.SOCK_DGRAM)
+        self.erspan_port = erspan_port or free_port(DESTINATION, socket.SOCK_DGRAM)
         values = {
             "listen": f'"{self.url.removeprefix("http://")}"',
             "driver": '"emulated"',
@@ -179,7 +179,7 @@ def vxlan_frame(inner: bytes, vni: int = 10, src: str = "10.255.0.1", dst: str =
 class Sentinel:
     """The daemon as its operator starts it."""
 
-    def __init__(self, directory: Path, shims: Sequence[Shim], **capture: str) -> None:
+    def __init__(self, directory: Path, shims: Sequence[Shim], sections: str = "", **capture: str) -> None:
         self.directory = directory
         self.collector = ("127.0.0.1", free_port("127.0.0.1", socket.SOCK_DGRAM))
         self.web = f"127.0.0.1:{free_port('127.0.0.1')}"
@@ -199,7 +199,7 @@ class Sentinel:
             + "[switches]\ninsecure = true\n"
             f'[sflow]\nlisten = ["{self.collector[0]}:{self.collector[1]}"]\n'
             f'[feeds]\nfiles = ["{self.list}:plain:c2"]\n'
-            f'[web]\nlisten = "{self.web}"\n' + inventory
+            f'[web]\nlisten = "{self.web}"\n' + sections + inventory
         )
         self.process = Process(["sentinel", "run", "-c", str(self.config)], directory / "sentinel.log")
 

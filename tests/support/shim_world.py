@@ -84,10 +84,11 @@ class Shim:
         values.update(self.settings)
         if self.driver == "emulated":
             values["erspan_destinations"] = [*values["erspan_destinations"], "127.0.0.1"]
-        emulated = values.pop("emulated", {})
+        emulated, ovs = values.pop("emulated", {}), values.pop("ovs", {})
         lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
         lines += ["[cumulus]", f'cl_acltool = "{tool}"', f'ip = "{self.home / "ip"}"', f'ping = "{self.home / "ping"}"']
         lines += ["[emulated]", *(f"{key} = {json.dumps(value)}" for key, value in emulated.items())]
+        lines += ["[ovs]", *(f"{key} = {json.dumps(value)}" for key, value in ovs.items())]
         self.config.write_text("\n".join(lines) + "\n")
 
     @property

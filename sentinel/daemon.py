@@ -21,7 +21,7 @@ from sentinel.blacklist.loader import Loader, Outcome
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.engine import CaptureEngine
-from sentinel.capture.policy import Policy
+from sentinel.capture.policy import Policy, Threshold
 from sentinel.capture.store import Store, sqlite_url
 from sentinel.capture.switches import Access, SwitchPool
 from sentinel.config.settings import Settings
@@ -134,6 +134,11 @@ def policy_of(settings: Settings) -> Policy:
         max_new_per_minute=chosen.max_new_per_minute,
         in_interface=chosen.in_interface,
         ttl=chosen.ttl,
+        thresholds=tuple(Threshold(**row.model_dump()) for row in settings.threshold),
+        flood_bps=chosen.flood_bps,
+        max_bps_per_switch=chosen.max_bps_per_switch,
+        max_bps=chosen.max_bps,
+        evict=chosen.evict,
     )
 
 

@@ -32,8 +32,8 @@ class Holds:
     def refusal(self, pair: tuple[str, str], now: it.Now) -> Refusal | None:
         until, why = self._held.get(pair, (0.0, ""))
         if until > now.mono:
-            reason = "flood" if why.startswith("flood") else "held"
-            return Refusal(reason, f"{why}; not captured again for {_minutes(until - now.mono)}")
+            text = f"{why}; not captured again for {_minutes(until - now.mono)}"
+            return Refusal("flood", text) if why.startswith("flood") else Refusal("held", text)
         self._held.pop(pair, None)
         return None
 

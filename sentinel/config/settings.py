@@ -9,7 +9,7 @@ import ipaddress
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import netaddr
@@ -19,7 +19,7 @@ from sentinel.config import units
 from sentinel.config.findings import findings_of
 from sentinel.config.inventory import read_inventory
 from sentinel.errors import ConfigError
-from sentinel.model import Role
+from sentinel.model import Direction, Evidence, Role
 
 
 def _address(value: object) -> str:
@@ -122,12 +122,28 @@ class CaptureSettings(Section):
     in_interface: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,14}\+?$")] = "swp+"
     ttl: Annotated[int, Field(ge=1, le=255)] | None = 64
     allow_unlisted: bool = False
+    flood_bps: RateBps = Field(500 * 10**6, alias="flood")
+    max_bps_per_switch: RateBps = Field(10**9, alias="max_rate_per_switch")
+    max_bps: RateBps = Field(2 * 10**9, alias="max_rate")
+    evict: bool = True
 
     @model_validator(mode="after")
     def _clocks(self) -> Self:
         if self.quiet_s > self.longest_s:
             raise ValueError("quiet must not be longer than longest: the capture would end before it could be quiet")
         return self
+
+
+class ThresholdSettings(Section):
+    """What must be known of a pair that this feed or group lists; the first that fits an indicator holds for it."""
+
+    feed: str | None = None
+    group: str | None = None
+    evidence: Evidence = "answered"
+    min_samples: Annotated[int, Field(ge=1)] | None = None
+    min_bytes: Size = 0
+    directions: Annotated[tuple[Direction, ...], Field(strict=False, min_length=1)] = get_args(Direction)
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
 
 
 class Switches(Section):
@@ -211,6 +227,7 @@ class Settings(Section):
     network: Network
     capture: CaptureSettings
     sflow: Sflow = Sflow()
+    threshold: Annotated[tuple[ThresholdSettings, ...], Field(strict=False)] = ()
     switches: Switches = Switches()
     switch: Annotated[tuple[SwitchEntry, ...], Field(strict=False)] = ()
     feeds: Feeds = Feeds()

@@ -77,7 +77,8 @@ class Reconciler:
         if there.bytes is not None:
             track.rate.counted(mirror.switch, there.bytes, now.mono)
         if there.packets == mirror.packets:
-            self._placer.counted_nothing(track, mirror.switch, now)
+            if self._placer.load(track, now):
+                self._placer.counted_nothing(track, mirror.switch, now)
             return
         rose = there.packets > mirror.packets or there.packets > 0
         self._ledger.mirror(track, mirror.switch, mirror.state, packets=there.packets, bytes=there.bytes or 0)

@@ -8,8 +8,8 @@ import pytest
 
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
-from sentinel.capture.policy import Policy
-from sentinel.model import Switch
+from sentinel.capture.policy import Policy, Threshold
+from sentinel.model import Indicator, Observer, Switch
 from tests.support.fabric import DESTINATION, HOST, LISTED, World, detection, leaf, observer, spine
 
 AUTOMATIC = Policy("automatic", DESTINATION)
@@ -409,3 +409,154 @@ def test_leases_are_renewed_in_bulk_every_third_of_them() -> None:
     asked = [type(c).__name__ for c in world.switches["leaf1"].requests]
     assert set(asked) == {"Renew"}
     assert 6 <= len(asked) <= 7
+
+
+# --- the planner over the whole fabric -------------------------------------------------------------
+
+
+def side(agent: str, outbound: int, inbound: int) -> Observer:
+    seen = observer(agent, outbound + inbound)
+    return replace(seen, outbound=outbound, inbound=inbound)
+
+
+def test_a_second_mirror_stands_where_the_other_direction_is_seen_and_goes_when_one_is_enough() -> None:
+    world = World()
+    world.sight(observers=[side("10.0.1.1", 2, 0)])
+    world.run(2)
+    world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, 3)])
+    assert sorted(world.rules()) == ["leaf1", "leaf2"]
+    assert world.states() == ["active"]
+    world.run(400)
+    world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, 3)])
+    world.run(130)
+    world.sight(observers=[side("10.0.1.1", 8, 4), side("10.0.1.2", 0, 3)])
+    assert list(world.rules()) == ["leaf1"]
+    assert world.states() == ["active"]
+
+
+def test_the_mirror_moves_with_the_pair_but_not_while_its_counter_rises() -> None:
+    world = World()
+    world.sight(observers=[side("10.0.1.1", 1, 1)])
+    for elsewhere in range(1, 8):
+        world.switches["leaf1"].packet(HOST, LISTED)
+        world.sight(observers=[side("10.0.1.1", 1, 1), side("10.0.1.2", elsewhere, elsewhere)])
+        world.run(45)
+    assert "leaf2" not in world.rules()
+    for elsewhere in range(8, 12):
+        world.sight(observers=[side("10.0.1.1", 1, 1), side("10.0.1.2", elsewhere, elsewhere)])
+        world.run(45)
+    assert list(world.rules()) == ["leaf2"]
+    assert world.states() == ["active"]
+    assert world.engine.counters["moved"] == 1
+    world.start()
+    world.run(60)
+    assert list(world.rules()) == ["leaf2"]
+
+
+def test_captures_of_a_silent_switch_are_mirrored_by_another_observer() -> None:
+    world = World()
+    world.sight(observers=[observer("10.0.1.1", 9), observer("10.0.1.9", 5)])
+    world.switches["leaf1"].fault = "timeout"
+    world.run(300)
+    assert "spine1" in world.rules()
+    assert world.states() == ["active"]
+    world.switches["leaf1"].fault = ""
+    world.run(100)
+    assert list(world.rules()) == ["spine1"]
+
+
+def test_a_flood_seen_by_the_counter_ends_its_mirror_and_one_seen_by_sflow_is_refused() -> None:
+    world = World(policy=replace(AUTOMATIC, flood_bps=1_000_000))
+    world.sight()
+    for _ in range(90):
+        world.switches["leaf1"].packet(HOST, LISTED, octets=1_000_000)
+        world.run(1)
+    assert world.rules() == {}
+    world.sight()
+    assert world.engine.refusals[detection().id].reason == "flood"
+    many = replace(detection(local="10.0.0.11"), samples=100, bytes=10**9, last_seen=10.0)
+    world.tell(it.Sighted(many))
+    assert world.engine.refusals[many.id].reason == "flood"
+    assert world.rules() == {}
+
+
+def test_the_estimated_load_is_bounded_and_what_does_not_fit_waits_visibly() -> None:
+    world = World(policy=replace(AUTOMATIC, max_bps_per_switch=2_000_000))
+    for last in range(3):
+        heavy = replace(detection(local=f"10.0.0.{20 + last}"), bytes=7_500_000)
+        world.tell(it.Sighted(heavy))
+    assert world.states() == ["active", "active", "queued"]
+    assert "2 Mbit/s" in world.engine.live()[2].note
+    assert world.engine.budget.bps("leaf1") == 2_000_000
+
+
+def test_a_load_that_grows_beyond_the_limit_ends_the_least_urgent() -> None:
+    world = World(policy=replace(AUTOMATIC, max_bps=810_000))
+    world.sight(local="10.0.0.20")
+    world.sight(local="10.0.0.21", evidence="answered", observers=[observer("10.0.1.1", 9)])
+    for _ in range(90):
+        world.switches["leaf1"].packet("10.0.0.20", LISTED, octets=100_000)
+        world.run(1)
+    assert [c.local_ip for c in world.engine.live()] == ["10.0.0.20"]
+
+
+def test_something_more_urgent_evicts_but_not_in_the_first_minute() -> None:
+    world = World([leaf("leaf1", "10.0.1.1", max_rules=2)])
+    world.sight(local="10.0.0.20", evidence="answered", observers=[observer("10.0.1.1", 9)])
+    world.run(30)
+    world.sight(local="10.0.0.21")
+    assert [c.state for c in world.engine.live()] == ["active", "queued"]
+    world.run(100)
+    assert [(c.local_ip, c.state) for c in world.engine.live()] == [("10.0.0.21", "active")]
+    evicted = next(c for c in world.stored.values() if c.local_ip == "10.0.0.20")
+    assert evicted.ending.startswith("evicted for 10.0.0.21")
+    world.sight(local="10.0.0.22")
+    world.run(100)
+    assert [c.state for c in world.engine.live()] == ["active", "queued"]
+
+
+def test_thresholds_and_priorities_are_by_feed_and_group() -> None:
+    thresholds = (
+        Threshold(group="c2", evidence="initiated", priority=5),
+        Threshold(feed="test", min_samples=10, min_bytes=50, directions=("both",)),
+    )
+    world = World([leaf("leaf1", "10.0.1.1", max_rules=2)], policy=replace(AUTOMATIC, thresholds=thresholds))
+    other = (Indicator("198.51.100.7/32", "test", "spam"),)
+    reasons = []
+    for changes in ({"samples": 3}, {"samples": 10, "bytes": 1}, {"samples": 10, "direction": "outbound"}):
+        few = replace(detection(local="10.0.0.20"), indicators=other, **changes)
+        world.tell(it.Sighted(few))
+        reasons.append(world.engine.refusals[few.id].reason)
+    assert reasons == ["min_samples", "min_bytes", "direction"]
+    enough = replace(detection(local="10.0.0.20"), indicators=other, samples=10, direction="both")
+    world.tell(it.Sighted(enough))
+    assert world.states() == ["active"]
+    world.run(61)
+    world.sight(local="10.0.0.21")
+    world.run(40)
+    assert [(c.local_ip, c.state) for c in world.engine.live()] == [("10.0.0.21", "active")]
+    world.sight(local="10.0.0.22", evidence="answered", observers=[observer("10.0.1.1", 99)])
+    assert "initiated is asked for" in world.engine.refusals[detection(local="10.0.0.22").id].detail
+
+
+def test_free_tcam_bounds_what_is_placed() -> None:
+    world = World()
+    world.tell(it.TableSpace("10.0.1.1", 3))
+    world.sight()
+    world.sight(local="10.0.0.11")
+    assert world.states() == ["active", "queued"]
+    world.tell(it.TableSpace("10.0.1.1", 8))
+    world.run(40)
+    assert world.states() == ["active", "active"]
+
+
+def test_a_clock_set_forward_during_a_restart_does_not_end_what_still_talks() -> None:
+    world = World()
+    world.sight()
+    world.run(60)
+    world.wall += 1e7
+    stored = world.stored[world.engine.live()[0].id]
+    world.stored[stored.id] = replace(stored, ends_at=world.wall + 1000)
+    world.start()
+    world.run(30)
+    assert world.states() == ["active"]

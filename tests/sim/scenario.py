@@ -19,7 +19,7 @@ class Fabric:
     hosts: int = 200
     mlag_share: float = 0.2
     overlay: bool = False
-    sampling: int = 400
+    sampling: int = 600
     max_rules: int = 40
     own_limit: int = 60
     outside_inventory: int = 1
@@ -46,7 +46,7 @@ class Traffic:
     one_shots: int = 60
     answering: int = 15
     floods: int = 6
-    scans: int = 6_000
+    scans: int = 4_000
     forged: int = 400
     listed: int = 120
 

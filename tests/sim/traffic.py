@@ -88,7 +88,7 @@ class Traffic:
         for _ in range(round(chosen.answering * share)):
             self._plan("answering", day_s, rng.uniform(300, 1_800), rng.uniform(10, 30), 200, 200, 400)
         for _ in range(round(chosen.floods * share)):
-            self._plan("flood", day_s, rng.uniform(120, 600), 2.0, 100_000, 0, 1_400)
+            self._plan("flood", day_s, rng.uniform(120, 600), 5.0, 250_000, 0, 1_400)
         self._world.after(rng.uniform(1, 60), self._scan, day_s * 60 / max(1, chosen.scans))
 
     def _plan(self, kind: Kind, day_s: float, lasts_s: float, every_s: float, out: int, back: int, octets: int) -> None:

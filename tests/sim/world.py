@@ -80,7 +80,8 @@ class World:
         self.ends_at: dict[str, float] = {}
         self.store_full = False
         self.store_bad_at = 0.0
-        self.clock_jumped = False
+        self.clock_set_at = float("-inf")
+        self._saved_at: dict[str, float] = {}
         self.daemon = Daemon(self, engine)
         self._wires = 0
         self.traffic = Traffic(self, self.rng("traffic"))
@@ -94,7 +95,7 @@ class World:
 
     def set_clock(self, wall_ahead: float) -> None:
         self.wall_ahead = wall_ahead
-        self.clock_jumped = True
+        self.clock_set_at = self.mono
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -153,6 +154,7 @@ class World:
         for capture in captures:
             old = self.stored.get(capture.id)
             self.stored[capture.id] = capture
+            self._saved_at[capture.id] = self.mono
             if old is None:
                 self.ends_at[capture.id] = self.mono + capture.ends_at - self.wall
             self.invariants.saved(old, capture)
@@ -167,11 +169,10 @@ class World:
     def stored_for_restart(self) -> list[Capture]:
         """What the store gives at a start: the live, and those that ended lately."""
         since = self.wall - self.policy.longest_s
-        if self.clock_jumped:
-            # Nobody can know how much time has passed, but what was left when it was stored is a bound.
-            for capture in self._live.values():
+        for capture in self._live.values():
+            if self._saved_at[capture.id] <= self.clock_set_at:
+                # Nobody can know how much time has passed, but what was left when it was stored is a bound.
                 self.ends_at[capture.id] = self.mono + capture.ends_at - capture.evidence_at
-        self.clock_jumped = False
         ended = [c for c in list(self.stored.values())[-500:] if c.state == "ended" and (c.ended_at or 0.0) >= since]
         return [*self._live.values(), *ended]
 

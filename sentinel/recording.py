@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from socket import AF_INET, AF_INET6, inet_ntop
 from struct import Struct
 from typing import BinaryIO
@@ -34,12 +34,16 @@ SFLOW_PORT = 6343
 
 @dataclass(frozen=True, slots=True)
 class RecordedPacket:
-    """One packet of a recording. ``frame`` counts from 1; ``at`` is UTC seconds; ``data`` may be cut short."""
+    """One packet of a recording. ``frame`` counts from 1; ``at`` is UTC seconds; ``data`` may be cut short.
+
+    ``at_ns`` is the same time in nanoseconds, as exact as the recording, which may claim any: also before 1970.
+    """
 
     frame: int
     at: float
     link_type: int
     data: bytes
+    at_ns: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class RecordedDatagram:
 
 # --- files ---------------------------------------------------------------------------------------
 
+_NS = 1_000_000_000
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
 # Byte order, units of the timestamp's second half, octets of a packet's header (24: Kuznetzov's patched format).
 _PCAP_MAGICS = {
@@ -154,7 +159,9 @@ class _Reader:
             if size > MAX_RECORDED_PACKET_BYTES:
                 raise self._error(f"packet of {size} octets, at most {MAX_RECORDED_PACKET_BYTES} expected")
             frame += 1
-            yield RecordedPacket(frame, seconds + fraction / units, link_type, self._exactly(size, "a packet"))
+            data = self._exactly(size, "a packet")
+            at_ns = seconds * _NS + fraction * _NS // units
+            yield RecordedPacket(frame, seconds + fraction / units, link_type, data, at_ns)
 
     # A pcapng file: blocks of type, length, body, length again.
 
@@ -183,8 +190,8 @@ class _Reader:
                 raise self._error(str(error)) from error
             if found is not None:
                 frame += 1
-                at, link_type, data = found
-                yield RecordedPacket(frame, at, link_type, data)
+                at, at_ns, link_type, data = found
+                yield RecordedPacket(frame, at, link_type, data, at_ns)
 
     def _section(self) -> "_Section":
         """The section header behind its type: length, byte-order magic, the rest passed over."""
@@ -227,7 +234,7 @@ class _Interface:
     offset_s: int
 
 
-_Found = tuple[float, int, bytes]
+_Found = tuple[float, int, int, bytes]
 
 
 class _Section:
@@ -288,14 +295,16 @@ class _Section:
         interface = self._at(number)
         if size > len(body) - 20:
             raise _BlockError(f"packet of {size} octets in a block with {len(body) - 20}")
-        return interface.offset_s + ticks / interface.units, interface.link_type, body[20 : 20 + size]
+        at = interface.offset_s + ticks / interface.units
+        at_ns = interface.offset_s * _NS + ticks * _NS // interface.units
+        return at, at_ns, interface.link_type, body[20 : 20 + size]
 
     def _simple_packet(self, body: bytes) -> _Found:
         """Without a time and always of the first interface."""
         (length,) = self._fields("I", body)
         interface = self._at(0)
         size = min(length, interface.snap_length or length, len(body) - 4)
-        return 0.0, interface.link_type, body[4 : 4 + size]
+        return 0.0, 0, interface.link_type, body[4 : 4 + size]
 
     def _at(self, number: int) -> _Interface:
         if number >= len(self._interfaces):

@@ -72,7 +72,11 @@ def _one(path: Path, reassembler: Reassembler, writer: "_Writer", result: DecapR
         else:
             result.mirrored += 1
             result.truncated += mirrored.truncated
-            writer.write(recorded.at, mirrored)
+            writer.write(recorded.at_ns, mirrored)
+
+
+# What 64 bits hold, until the year 2554; a recording may claim any time.
+_LAST_NS = 2**64 - 1
 
 
 class _Writer:
@@ -81,7 +85,7 @@ class _Writer:
         self._interfaces: dict[str, int] = {}
         file.write(pcapng.section_header(application))
 
-    def write(self, at: float, mirrored: Mirrored) -> None:
+    def write(self, at_ns: int, mirrored: Mirrored) -> None:
         interface = self._interfaces.get(mirrored.outer_src)
         if interface is None:
             interface = self._interfaces[mirrored.outer_src] = len(self._interfaces)
@@ -89,7 +93,7 @@ class _Writer:
         self._file.write(
             pcapng.packet(
                 interface,
-                round(at * 1e6) * 1000,  # a float of today's seconds holds no finer step
+                min(max(at_ns, 0), _LAST_NS),
                 mirrored.frame,
                 missing=mirrored.missing,
                 direction="inbound" if mirrored.direction == "ingress" else "outbound" if mirrored.direction else None,

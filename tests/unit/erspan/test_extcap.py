@@ -55,13 +55,13 @@ def test_calls(words: str, call: Call) -> None:
 
 
 def test_live_captures_are_interfaces_and_ended_or_unreceived_ones_are_not() -> None:
-    queued = row(id="c4", state="queued", mirrors=[], ends_at="2026-01-01T14:00:00Z")
+    queued = row(id="c4", local_ip="::1", state="queued", mirrors=[], ends_at="2026-01-01T14:00:00Z")
     rows = [row(), row(id="c2", state="ended"), row(id="c3", received=None), queued]
     lines = list(extcap.interfaces(rows, "", "1.2", NOW))
     assert lines == [
         "extcap {version=1.2}",
         "interface {value=sentinel-c1}{display=Sentinel: 10.0.0.10 with 198.51.100.7 at leaf1, leaf2, 10 min left}",
-        "interface {value=sentinel-c4}{display=Sentinel: 10.0.0.10 with 198.51.100.7 at no switch yet, queued, 2 h left}",
+        "interface {value=sentinel-c4}{display=Sentinel: ::1 with 198.51.100.7 at no switch yet, queued, 2 h left}",
         "interface {value=sentinel}{display=Sentinel: start a capture}",
     ]
     assert list(extcap.interfaces([], "no daemon answers", "1.2", NOW))[-1] == (

@@ -3,6 +3,8 @@
 import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -265,3 +267,77 @@ def test_raw_gre(tmp_path: Path, host: str) -> None:
         run.wait(3)
     assert [mirrored.frame for _, _, mirrored in run.kept] == [FRAME, big]
     assert run.receiver.counters.not_mirrored == 1
+
+
+@needs_raw
+def test_fragments_are_put_together_before_they_get_here(tmp_path: Path) -> None:
+    big = ethernet("192.0.2.10", "198.51.100.7", b"z" * 1500)
+    payload = mirroring.type_ii(big)
+    with running(tmp_path, raw=("127.0.0.1",), udp=False) as run:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as out:
+            for frag, part in ((1000 // 8, payload[1000:]), (0x2000, payload[:1000])):
+                packet = mirroring.ipv4("127.0.0.1", "127.0.0.1", 47, part, ident=4711, frag=frag)
+                out.sendto(packet, ("127.0.0.1", 0))
+        run.wait(1)
+    assert [mirrored.frame for _, _, mirrored in run.kept] == [big]
+
+
+@needs_raw
+def test_forged_raw_gre_is_counted_and_nothing_of_it_stored(tmp_path: Path) -> None:
+    with running(tmp_path, raw=("127.0.0.1",), udp=False) as run:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, 47) as out:
+            out.bind(("127.0.0.66", 0))
+            out.sendto(mirroring.type_ii(FRAME), ("127.0.0.1", 0))
+        run.wait(1)
+    assert (run.receiver.counters.unknown_source, run.receiver.counters.frames) == (1, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+UNREACHABLE = """
+import socket, sys
+from pathlib import Path
+from sentinel.erspan.files import CaptureFiles
+from sentinel.erspan.receiver import Receiver
+from tests.support import mirroring
+
+files = CaptureFiles(Path(sys.argv[1]), 1 << 20)
+files.start()
+receiver = Receiver(files, switch_of=lambda _: None, expected=lambda *_: None)
+icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)
+icmp.settimeout(0.5)
+# Protocol 255: a socket of protocol 47 would itself keep the kernel from answering.
+out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+def answered():
+    gre = mirroring.type_ii(mirroring.ethernet())
+    out.sendto(mirroring.ipv4("127.0.0.1", "127.0.0.70", 47, gre), ("127.0.0.70", 0))
+    try:
+        while True:
+            packet = icmp.recv(2048)
+            if packet[20:22] == b"\\x03\\x02":
+                return True
+    except TimeoutError:
+        return False
+
+before = answered()
+receiver.start()
+during = answered()
+receiver.stop()
+files.stop()
+print(before, during, receiver.counters.packets)
+"""
+
+
+@needs_raw
+def test_the_kernel_answers_no_switch_with_protocol_unreachable(tmp_path: Path) -> None:
+    """In a network namespace of its own, where no other socket of protocol 47 keeps the kernel quiet."""
+    root = Path(__file__).parents[3]
+    script = f'ip link set lo up && exec {sys.executable} -c "$0" {tmp_path}'
+    line = ["unshare", "-n", "sh", "-c", script, UNREACHABLE]
+    try:
+        done = subprocess.run(line, cwd=root, capture_output=True, text=True, check=False, timeout=30)
+    except FileNotFoundError:
+        pytest.skip("no unshare here")
+    if "unshare" in done.stderr or "ip: not found" in done.stderr:
+        pytest.skip(f"no network namespace here: {done.stderr.strip()}")
+    assert done.stdout.split() == ["True", "False", "1"], done.stderr

@@ -189,6 +189,7 @@ class Sentinel:
         values = {"mode": '"automatic"', "erspan_destination": f'"{DESTINATION}"', **capture}
         inventory = "".join(
             f'[[switch]]\nname = "{s.name}"\nagents = ["{s.agent}"]\nurl = "{s.url}"\nrole = "{_role(s.name)}"\n'
+            f'erspan_source = "{getattr(s, "erspan_source", s.agent)}"\n'
             for s in shims
         )
         self.config.write_text(

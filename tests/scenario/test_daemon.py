@@ -172,7 +172,7 @@ def test_rubbish_is_counted_and_the_next_datagram_is_heard(make: Make) -> None:
 
 
 def test_manual_waits_and_the_operator_s_commands_work(make: Make) -> None:
-    fabric = make(mode='"manual"', **FAST).start()
+    fabric = make(mode='"manual"', quiet='"60s"', switch_lease='"6s"').start()
     fabric.agents[LEAF1].send(tcp_frame())
     [capture] = until(lambda: fabric.sentinel.captures("pending"))
     assert fabric.rules()["leaf1"] == []

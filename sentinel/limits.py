@@ -186,11 +186,12 @@ MAX_FEED_GROUP_CHARS = 80
 MIN_FEED_PREFIX_V4 = 8
 MIN_FEED_PREFIX_V6 = 19
 # A download replaces the last good one only when at most so many of its lines are unreadable (and one line never
-# decides), and when it has at least half and (above a thousand entries) at most ten times as many entries.
+# decides), and when it has at least half and (above a hundred lines, which a small list may well gain in a day) at most
+# ten times as many entries.
 MAX_FEED_UNREADABLE_SHARE = 0.05
 MIN_FEED_SHARE_OF_LAST = 0.5
 MAX_FEED_GROWTH = 10
-FEED_GROWTH_CHECKED_FROM = 1000
+FEED_GROWTH_CHECKED_FROM = 100
 # A JSON document costs up to 20 octets of memory per character ("[{},{},…"): 160 MB. Lists of a line per object are
 # not meant.
 MAX_FEED_JSON_CHARS = 8 * MIB
@@ -203,10 +204,24 @@ FEED_CONNECT_TIMEOUT_S = 10.0
 FEED_READ_TIMEOUT_S = 20.0
 FEED_TOTAL_TIMEOUT_S = 120.0
 MAX_FEED_REDIRECTS = 5
+# Headers of a descriptor: a key or two and what the server wants to hear; their values are at most a long token.
+MAX_FEED_HEADERS = 16
+MAX_FEED_HEADER_CHARS = 4 * KIB
+# A file with one token, one header or one certificate with its chain.
+MAX_FEED_SECRET_BYTES = 64 * KIB
+# Files in a zip archive, of which one is wanted, and gzip streams one after another (pigz makes one of each 128 KiB).
+MAX_FEED_ARCHIVE_MEMBERS = 1_000
 # FWrev is a number of four digits; some servers add text.
 MAX_FEED_REVISION_BYTES = 1 * KIB
 # Our own JSON beside a cached list is under 2 KiB.
 MAX_FEED_SIDECAR_BYTES = 64 * KIB
+# Our own record of since when what is listed: MAX_FEED_ENTRIES at 44 octets of prefix, unpacked.
+MAX_FEED_SINCE_BYTES = 64 * MIB
+# Indicators of a refresh named in its event, per added, removed and changed, at 120 octets each: 36 KB of the event's
+# 256. Whoever needs all is handed them.
+MAX_FEED_EVENT_INDICATORS = 100
+# Feeds named as overlapping with one feed.
+MAX_FEED_OVERLAPS_SHOWN = 10
 # A server may ask us to stay away for long, but not for ever.
 MAX_FEED_RETRY_AFTER_S = 7 * 86_400.0
 # After so long without a full download validators and revisions are no longer believed: an ETag may lie.

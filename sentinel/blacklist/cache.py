@@ -23,7 +23,8 @@ class FeedState:
     """What is remembered of a feed over a restart. Times are UTC seconds since 1970, 0 for never.
 
     ``url`` is where the body came from: validators of another place mean nothing. ``fetched_at`` is the last full
-    download, ``checked_at`` the last attempt, ``changed_at`` when the contents last changed.
+    download, ``checked_at`` the last attempt, ``changed_at`` when the contents last changed. ``error`` and
+    ``error_reason`` are what is wrong, empty when nothing is; ``refused`` that the last download is in quarantine.
     """
 
     url: str = ""
@@ -37,10 +38,13 @@ class FeedState:
     changed_at: float = 0.0
     next_due_at: float = 0.0
     failures: int = 0
+    error: str = ""
+    error_reason: str = ""
+    refused: bool = False
 
 
 class FeedCache:
-    """A folder with two files per feed. OSError of writing goes to the caller; reading never raises."""
+    """A folder with a few files per feed. OSError of writing goes to the caller; reading never raises."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -80,6 +84,19 @@ class FeedCache:
         """Replace the sidecar."""
         self._folder.mkdir(parents=True, exist_ok=True)
         _write(self._sidecar(name), json.dumps(asdict(state), indent=1).encode())
+
+    def since(self, name: str) -> bytes:
+        """What was kept by ``save_since``; empty without it."""
+        try:
+            with (self._folder / f"{name}.since").open("rb") as file:
+                return file.read(MAX_FEED_BYTES)
+        except OSError:
+            return b""
+
+    def save_since(self, name: str, data: bytes) -> None:
+        """Keep since when each prefix is listed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        _write(self._folder / f"{name}.since", data)
 
     def save_quarantined(self, name: str, body: bytes) -> None:
         """Keep a refused download for people to look at, and to accept."""

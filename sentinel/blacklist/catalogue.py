@@ -8,24 +8,24 @@ the resource package ``sentinel.feeds``; a user's own folder adds to them or rep
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 from sentinel.blacklist.formats.registry import FORMATS
+from sentinel.blacklist.keys import FEED_NAME, KEYS, unknown
 from sentinel.errors import ConfigError
 from sentinel.limits import MAX_FEED_DESCRIPTOR_BYTES, MAX_FEED_GROUP_CHARS
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
-_DURATION = re.compile(r"(\d{1,6})(s|m|h|d)")
+# What goes over verified TLS only.
+_SECRETS = ("token_file", "header_files", "client_cert")
 # How often a changed file of one's own is noticed.
 _FILE_INTERVAL_S = 60.0
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+# What `enabled` may say instead of a feed's name.
+DEFAULT_SET = "default"
 _CHECKOUT_FEEDS = Path(__file__).parents[2] / "feeds"
 
 
@@ -33,8 +33,10 @@ _CHECKOUT_FEEDS = Path(__file__).parents[2] / "feeds"
 class Feed:
     """One feed. Exactly one of ``url`` and ``path`` is set; ``min_interval_s`` is the owner's wish or our courtesy.
 
-    ``reserved_is_legal`` takes private and documentation addresses seriously: for own lists and demonstrations.
-    ``expected_entries`` is the usual size, for people to compare.
+    ``headers`` are sent to the feed's own host only, as are the contents of ``header_files``, which are secret.
+    ``member`` is the file wanted of a zip archive with several. ``reserved_is_legal`` takes private and documentation
+    addresses seriously: for own lists and demonstrations. ``expected_entries`` is the usual size: what growth is
+    compared with when the last copy was smaller. ``allows``: what it lists never matches.
     """
 
     name: str
@@ -50,16 +52,23 @@ class Feed:
     min_interval_s: float = 43_200.0
     revision_url: str = ""
     token_file: Path | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    header_files: tuple[tuple[str, Path], ...] = ()
+    client_cert: Path | None = None
+    client_key: Path | None = None
     ca_file: Path | None = None
+    member: str = ""
     expected_entries: int | None = None
     empty_is_legal: bool = False
     reserved_is_legal: bool = False
+    allows: bool = False
+    in_default_set: bool = False
 
     @classmethod
     def for_file(cls, path: Path, format: str = "plain", group: str = "") -> "Feed":  # noqa: A002 - the field's name
         """A list of one's own; its feed is named after the file. ConfigError for an unknown format."""
         if format not in FORMATS:
-            raise ConfigError(str(path), [_unknown("format", format, FORMATS)])
+            raise ConfigError(str(path), [unknown("format", format, FORMATS)])
         name = re.sub(r"[^a-z0-9_.-]+", "-", path.name.rsplit(".", 1)[0].lower()).strip("-._")[:63] or "file"
         return cls(
             name=name,
@@ -85,6 +94,26 @@ def parse_feed_argument(text: str) -> Feed:
             format_name, _, group = text[cut + 1 :].partition(":")
             return Feed.for_file(path, format_name or "plain", group)
     raise ConfigError("--feed", [f"{text!r}: no such file (expected FILE[:FORMAT[:GROUP]])"])
+
+
+def parse_allow_argument(text: str) -> Feed:
+    """The same for a list of what never matches; without a format a JSON document is a MISP warning list."""
+    try:
+        feed = parse_feed_argument(text)
+    except ConfigError as error:
+        raise ConfigError("allow lists", error.findings) from None
+    given = feed.path is not None and text != str(feed.path) and not text.startswith(f"{feed.path}::")
+    if feed.path is not None and not given and _begins_as_json(feed.path):
+        feed = replace(feed, format="misp-warninglist")
+    return replace(feed, allows=True)
+
+
+def _begins_as_json(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from error
 
 
 def shipped_descriptors() -> Mapping[str, Feed]:
@@ -133,7 +162,7 @@ def read_descriptor(path: Path) -> Feed:
 
 def descriptor(name: str, table: Mapping[str, Any], path: Path) -> Feed:
     """A descriptor's table to a Feed. ``path`` is its file: relative paths in it start from the file's folder."""
-    findings = [_unknown("key", key, KEYS) for key in table if key not in KEYS]
+    findings = [unknown("key", key, KEYS) for key in table if key not in KEYS]
     values: dict[str, Any] = {}
     for key, (field, read) in KEYS.items():
         if key not in table:
@@ -141,14 +170,17 @@ def descriptor(name: str, table: Mapping[str, Any], path: Path) -> Feed:
         try:
             values[field] = read(table[key])
         except ValueError as error:
-            findings.append(f"{key} = {table[key]!r}: {error}")
+            shown = "" if key.startswith("header") else f" = {table[key]!r}"
+            findings.append(f"{key}{shown}: {error}")
     findings += _missing(name, table)
     if findings:
         raise ConfigError(str(path), findings)
     values["group"] = values.get("group") or name
-    for field in ("path", "token_file", "ca_file"):
+    for field in ("path", "token_file", "ca_file", "client_cert", "client_key"):
         if field in values:
             values[field] = path.parent / values[field]
+    if "header_files" in values:
+        values["header_files"] = tuple((header, path.parent / file) for header, file in values["header_files"])
     return Feed(**{**values, "name": name})
 
 
@@ -164,16 +196,22 @@ def with_distinct_names(feeds: Iterable[Feed]) -> list[Feed]:
 
 
 def select(names: Sequence[str], feeds: Mapping[str, Feed]) -> list[Feed]:
-    """The feeds a configuration names; ConfigError lists every unknown name with the nearest known one."""
-    findings = [_unknown("feed", name, feeds) for name in names if name not in feeds]
+    """The feeds a configuration names, ``default`` being those whose terms let everybody use them.
+
+    ConfigError lists every unknown name with the nearest known one.
+    """
+    known = {**feeds, DEFAULT_SET: None}
+    findings = [unknown("feed", name, known) for name in names if name not in known]
     if findings:
         raise ConfigError("feeds", findings)
-    return [feeds[name] for name in dict.fromkeys(names)]
+    in_default_set = [name for name, feed in feeds.items() if feed.in_default_set]
+    chosen = [each for name in names for each in (in_default_set if name == DEFAULT_SET else [name])]
+    return [feeds[name] for name in dict.fromkeys(chosen)]
 
 
 def _missing(name: str, table: Mapping[str, Any]) -> list[str]:
     findings = []
-    if not _NAME.fullmatch(name):
+    if not FEED_NAME.fullmatch(name) or name == DEFAULT_SET:
         findings.append(f"the file's name {name!r} is not of a-z, 0-9, '.', '_' and '-'")
     if table.get("name", name) != name:
         findings.append(f"name = {table['name']!r}: expected {name!r}, as the file is called")
@@ -184,97 +222,17 @@ def _missing(name: str, table: Mapping[str, Any]) -> list[str]:
         findings.append('column: only with format = "csv"')
     if "revision_url" in table and "url" not in table:
         findings.append("revision_url: only with url")
-    if "token_file" in table and not str(table.get("url", "")).startswith("https://"):
-        findings.append("token_file: only with an https url")
+    if not str(table.get("url", "")).startswith("https://"):
+        findings += [f"{key}: only with an https url" for key in _SECRETS if key in table]
+    if "headers" in table and "url" not in table:
+        findings.append("headers: only with url")
+    if "client_key" in table and "client_cert" not in table:
+        findings.append("client_key: only with client_cert")
+    if "token_file" in table and "authorization" in _header_names(table):
+        findings.append("token_file: is the Authorization header, which stands among the headers already")
     return findings
 
 
-def _unknown(what: str, got: str, known: Mapping[str, object]) -> str:
-    near = get_close_matches(got, known, 1)
-    return f"unknown {what} {got!r}" + (
-        f", nearest is {near[0]!r}" if near else f", expected one of {', '.join(known)}"
-    )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("expected text")
-    return value.strip()
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise ValueError("expected a name of a-z, 0-9, '.', '_' and '-'")
-    return value
-
-
-def _group(value: object) -> str:
-    text = _text(value)
-    if len(text) > MAX_FEED_GROUP_CHARS or not text.isprintable():
-        raise ValueError(f"expected at most {MAX_FEED_GROUP_CHARS} printable characters")
-    return text
-
-
-def _url(value: object) -> str:
-    text = _text(value)
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError("expected http:// or https:// and a host")
-    return text
-
-
-def _format(value: object) -> str:
-    if not isinstance(value, str) or value not in FORMATS:
-        raise ValueError(_unknown("format", str(value), FORMATS))
-    return value
-
-
-def _duration(value: object) -> float:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('expected a duration with its unit, like "12h" (s, m, h, d)')
-    return float(int(match[1]) * _SECONDS[match[2]])
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError("expected a number, 0 or more")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("expected true or false")  # noqa: TRY004 - every finding is a ValueError here
-    return value
-
-
-def _path(value: object) -> Path:
-    return Path(_text(value))
-
-
-# Every key a descriptor may have: the Feed's field and its reader. feeds/README.md documents exactly these.
-KEYS: Mapping[str, tuple[str, Callable[[object], object]]] = MappingProxyType(
-    {
-        "name": ("name", _name),
-        "title": ("title", _text),
-        "homepage": ("homepage", _url),
-        "url": ("url", _url),
-        "file": ("path", _path),
-        "format": ("format", _format),
-        "group": ("group", _group),
-        "column": ("column", _group),
-        "licence": ("licence", _text),
-        "attribution": ("attribution", _text),
-        "min_interval": ("min_interval_s", _duration),
-        "revision_url": ("revision_url", _url),
-        "token_file": ("token_file", _path),
-        "ca_file": ("ca_file", _path),
-        "expected_entries": ("expected_entries", _count),
-        "empty_is_legal": ("empty_is_legal", _flag),
-        "reserved_is_legal": ("reserved_is_legal", _flag),
-    }
-)
+def _header_names(table: Mapping[str, Any]) -> set[str]:
+    tables = (table.get("headers"), table.get("header_files"))
+    return {str(name).lower() for each in tables if isinstance(each, dict) for name in each}

@@ -4,7 +4,6 @@
 
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,9 @@ import requests
 from urllib3.exceptions import HTTPError, ProtocolError
 
 from sentinel.blacklist.catalogue import Feed
+from sentinel.blacklist.credentials import NOBODY, credentials_of
 from sentinel.blacklist.guarded import ForbiddenAddressError, Guard, session
+from sentinel.blacklist.unpack import Gunzip, unpacked
 from sentinel.errors import FeedError
 from sentinel.limits import (
     FEED_CONNECT_TIMEOUT_S,
@@ -35,7 +36,6 @@ _USER_AGENT = "Sentinel (sFlow blacklist monitor; conditional requests, one per 
 _CHUNK = 65_536
 _REDIRECTS = (301, 302, 303, 307, 308)
 _REVISION = re.compile(r"[\w.:-]{1,64}")
-_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,8 @@ class HttpFetcher:
         answer = self._get(feed, feed.url, headers, self._limits, now)
         if answer is None:
             return None
-        return Fetched(answer.body, Validators(answer.validators.etag, answer.validators.last_modified, revision))
+        body = unpacked(feed.name, answer.body, self._limits.size_bytes, feed.member)
+        return Fetched(body, Validators(answer.validators.etag, answer.validators.last_modified, revision))
 
     def _read_file(self, feed: Feed, path: Path, validators: Validators) -> Fetched | None:
         try:
@@ -131,6 +132,7 @@ class HttpFetcher:
             raise FeedError(feed.name, "file", f"cannot read {path}: {error.strerror}") from error
         if len(body) > self._limits.size_bytes:
             raise FeedError(feed.name, "too-large", f"more than {self._limits.size_bytes} bytes")
+        body = unpacked(feed.name, body, self._limits.size_bytes, feed.member)
         return Fetched(body, Validators(revision=modified))
 
     def _revision(self, feed: Feed, now: float) -> str:
@@ -173,14 +175,15 @@ class HttpFetcher:
     def _follow(
         self, http: requests.Session, guard: Guard, feed: Feed, url: str, headers: dict[str, str]
     ) -> requests.Response:
-        """The first answer that is no redirect. A token goes to the feed's own host only, and never without TLS."""
-        origin = _origin(url)
-        token = _token(feed)
+        """The first answer that is no redirect. Credentials go to the feed's own host only, secret ones over TLS."""
+        origin = _origin(feed.url)
+        credentials = credentials_of(feed)
         for _ in range(MAX_FEED_REDIRECTS + 1):
-            own = {"Authorization": f"Bearer {token}"} if token and _origin(url) == origin else {}
+            own = credentials if _origin(url) == origin else NOBODY
             response = http.get(
                 url,
-                headers={**headers, **own},
+                headers={**headers, **own.headers},
+                cert=own.certificate,
                 timeout=self._timeouts,
                 stream=True,
                 allow_redirects=False,
@@ -251,31 +254,21 @@ def _body(feed: Feed, response: requests.Response, limits: _Limits) -> Iterator[
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "x-gzip"):
         raise FeedError(feed.name, "encoding", f"Content-Encoding {encoding[:40]!r}, expected gzip or none")
-    unzip = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
+    gunzip = Gunzip(feed.name) if "gzip" in encoding else None
     wire = size = 0
     while chunk := response.raw.read(_CHUNK, decode_content=False):
         wire += len(chunk)
         if wire > limits.wire_bytes:
             raise FeedError(feed.name, "too-large", f"more than {limits.wire_bytes} bytes on the wire")
-        for piece in _unzipped(feed, unzip, chunk) if unzip is not None else (chunk,):
+        for piece in gunzip.pieces(chunk) if gunzip is not None else (chunk,):
             size += len(piece)
             if size > limits.size_bytes:
                 raise FeedError(feed.name, "too-large", f"more than {limits.size_bytes} bytes")
             yield piece
     if length is not None and wire != length:
         raise FeedError(feed.name, "truncated", f"{wire} of {length} bytes came")
-    if unzip is not None and not unzip.eof:
-        raise FeedError(feed.name, "truncated", "the gzip stream ends early")
-
-
-def _unzipped(feed: Feed, unzip: "zlib._Decompress", chunk: bytes) -> Iterator[bytes]:
-    """At most one chunk's worth at a time, so that a bomb is cut off at the limit and not after it has gone off."""
-    try:
-        while chunk and not unzip.eof:
-            yield unzip.decompress(chunk, _CHUNK)
-            chunk = unzip.unconsumed_tail
-    except zlib.error:
-        raise FeedError(feed.name, "encoding", "the gzip stream is damaged") from None
+    if gunzip is not None:
+        gunzip.check_end()
 
 
 def _validators(response: requests.Response) -> Validators:
@@ -284,19 +277,6 @@ def _validators(response: requests.Response) -> Validators:
         return value if len(value) <= 256 and value.isprintable() and value.isascii() else ""
 
     return Validators(header("ETag"), header("Last-Modified"))
-
-
-def _token(feed: Feed) -> str:
-    if feed.token_file is None:
-        return ""
-    try:
-        with feed.token_file.open(encoding="ascii") as file:
-            token = file.read(8192).strip()
-    except (OSError, ValueError):
-        raise FeedError(feed.name, "token", f"cannot read {feed.token_file}") from None
-    if not _TOKEN.fullmatch(token):
-        raise FeedError(feed.name, "token", f"{feed.token_file} holds no token: one line of printable characters")
-    return token
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

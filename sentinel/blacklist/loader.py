@@ -11,53 +11,60 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from sentinel.blacklist.cache import FeedCache, FeedState, digest
-from sentinel.blacklist.catalogue import Feed, with_distinct_names
+from sentinel.blacklist.catalogue import Feed, parse_allow_argument, with_distinct_names
+from sentinel.blacklist.differences import Difference, difference, dump_since, load_since, since
 from sentinel.blacklist.fetch import Fetched, Fetcher, HttpFetcher, RetryLaterError, Validators
-from sentinel.blacklist.formats.parsed import Entry, FormatError, Parsed
+from sentinel.blacklist.formats.parsed import FormatError, Parsed
 from sentinel.blacklist.formats.prefixes import canonical_prefix
 from sentinel.blacklist.formats.registry import parse
+from sentinel.blacklist.held import (
+    Held,
+    allow_name,
+    comparable_entries,
+    has_expired,
+    is_due,
+    known_since,
+    source_of,
+    validators_of,
+)
 from sentinel.blacklist.networks import Networks
+from sentinel.blacklist.overlap import overlaps
 from sentinel.blacklist.rules import LocalListed, Sifted, check_download, check_text, sift, without_expired
 from sentinel.blacklist.schedule import next_due_at
-from sentinel.blacklist.status import FeedStatus, Held, status_of
+from sentinel.blacklist.status import FeedStatus, status_of
 from sentinel.blacklist.text import decode
 from sentinel.blacklist.trie import Allowed, Blacklist, Current, Dropped
 from sentinel.errors import ConfigError, FeedError
-from sentinel.limits import MAX_FEED_AGE_WITHOUT_BODY_S, MAX_FEED_BYTES
 from sentinel.model import Indicator
 
 OutcomeKind = Literal["replaced", "unchanged", "quarantined", "failed", "not-due"]
 # Several feeds that are due together share one swap, unless their downloads take longer than this.
 _SWAP_AFTER_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Indicators that a refresh of one feed brought and took away."""
-
-    added: tuple[Indicator, ...] = ()
-    removed: tuple[Indicator, ...] = ()
+_NOWHERE = Networks([])
+_NO_DIFFERENCE = Difference()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one refresh. ``reason`` is a counter label, ``detail`` for people.
 
-    ``local_listed`` are entries of this download that name one of our own addresses.
+    ``difference`` is empty for the copy a start begins with: nothing of it is news. ``local_listed`` are entries of
+    this download that name one of our own addresses. ``allows``: it is a list of what never matches.
     """
 
     feed: str
     kind: OutcomeKind
     reason: str = ""
     detail: str = ""
-    difference: Difference = Difference()
+    difference: Difference = _NO_DIFFERENCE
     local_listed: tuple[LocalListed, ...] = ()
+    allows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +80,9 @@ class _Judged:
 class Loader:
     """All feeds of one daemon. Every method may be called from any thread.
 
-    ``state_dir`` is ``None`` for a run that leaves nothing behind. ``allow`` are CIDRs of the configuration,
-    ``allow_files`` plain lists or MISP warning lists; ``now`` gives UTC seconds since 1970. ConfigError: an allow list
-    that cannot be read.
+    ``state_dir`` is ``None`` for a run that leaves nothing behind. ``allow`` are CIDRs of the configuration that never
+    match, ``allow_files`` lists of such, ``PATH[:FORMAT[:GROUP]]``; ``now`` gives UTC seconds since 1970. ConfigError:
+    an allow list that cannot be read, with the lines that are wrong.
     """
 
     def __init__(
@@ -85,19 +92,18 @@ class Loader:
         *,
         local: Sequence[str] = (),
         allow: Sequence[str] = (),
-        allow_files: Sequence[Path] = (),
+        allow_files: Sequence[str | Path] = (),
         fetcher: Fetcher | None = None,
         current: Current | None = None,
         now: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.current = current or Current()
-        self._held = {feed.name: Held(feed, FeedState()) for feed in with_distinct_names(feeds)}
+        allowing = [parse_allow_argument(str(each)) for each in allow_files]
+        self._held = {feed.name: Held(feed, FeedState()) for feed in with_distinct_names([*feeds, *allowing])}
         self._cache = FeedCache(state_dir) if state_dir is not None else None
         self._local = Networks(local)
-        self._allow = tuple(allow)
-        self._allow_files = tuple(allow_files)
-        self._allowed = self._read_allowed()
+        self._allowed = _allowed_by_config(allow)
         self._fetcher = fetcher or HttpFetcher()
         self._now = now
         self._jitter = jitter
@@ -107,6 +113,7 @@ class Loader:
         # Time spent with servers, ever: a slow one must not keep the lists of others waiting.
         self._fetching_s = 0.0
         self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._load_allow_files()
 
     @property
     def feeds(self) -> tuple[Feed, ...]:
@@ -135,7 +142,7 @@ class Loader:
     def refresh_due(self) -> list[Outcome]:
         """Take expired indicators out and refresh every feed that is due; feeds with neither are left out."""
         with self._refreshing:
-            outcomes = [self._expire(held) for held in self._held.values() if _has_expired(held, self._now())]
+            outcomes = [self._expire(held) for held in self._held.values() if has_expired(held, self._now())]
             waiting, fetching_s = bool(outcomes), self._fetching_s
             for held in self._held.values():
                 outcome = self._refresh_one(held, force=False)
@@ -164,9 +171,23 @@ class Loader:
                 judged = self._judge(held.feed, Fetched(body, Validators()), last_entries=None, accepted=True)
             except FeedError as error:
                 return self._failed(held, error, "quarantined")
-            outcome = self._take(held, judged)
+            outcome = replace(self._take(held, judged), reason="accepted")
             self._swap()
         return outcome
+
+    def since(self, indicator: Indicator) -> float | None:
+        """When the indicator's prefix was first seen in its feed, UTC seconds since 1970; ``None`` when it is not.
+
+        A walk over the feed's list, for people who ask about one address.
+        """
+        held = self._held.get(indicator.feed)
+        if held is None:
+            return None
+        with self._lock:
+            entries = held.sifted.entries if held.sifted is not None else ()
+            times = held.since
+        found = (at for entry, at in zip(entries, times, strict=True) if entry.prefix == indicator.prefix)
+        return next(found, None)
 
     def next_due_at(self) -> float:
         """When the next feed is due, UTC seconds since 1970; infinity without feeds."""
@@ -204,35 +225,35 @@ class Loader:
             judged = self._judge(held.feed, Fetched(body, Validators()), last_entries=None, accepted=True)
         except FeedError as error:
             return self._damaged(held, error.detail)
-        difference = _difference(held, judged.sifted)
+        known = load_since(source_of(held.feed), self._cache.since(held.feed.name))
         with self._lock:
             held.state = state
             held.parsed, held.sifted = judged.parsed, judged.sifted
+            held.since = since(judged.sifted.entries, known, state.changed_at)
             self._count_lines(held)
-        return Outcome(
-            held.feed.name, "replaced", "cached", difference=difference, local_listed=judged.sifted.local_listed
-        )
+        return _outcome(held, "replaced", "cached", local_listed=judged.sifted.local_listed)
 
     def _expire(self, held: Held) -> Outcome:
         if held.sifted is None:
             return Outcome(held.feed.name, "unchanged")
-        left = without_expired(held.sifted, self._now())
-        difference = _difference(held, left)
+        before, left = held.sifted, without_expired(held.sifted, self._now())
+        known = known_since(held)
         with self._lock:
             held.sifted = left
-            self._counts["lines_rejected", held.feed.name, "expired"] += len(difference.removed)
-        return Outcome(held.feed.name, "replaced", "expired", difference=difference)
+            held.since = since(left.entries, known, self._now())
+            self._counts["lines_rejected", held.feed.name, "expired"] += len(before.entries) - len(left.entries)
+        changes = difference(held.feed.name, before.entries, left.entries)
+        return _outcome(held, "replaced", "expired", difference=changes)
 
     def _damaged(self, held: Held, detail: str) -> Outcome:
         with self._lock:
-            held.error, held.error_reason = detail, "damaged-copy"
-            held.state = FeedState()
+            held.state = FeedState(error=detail, error_reason="damaged-copy")
             self._counts["damaged_copies", held.feed.name, ""] += 1
         return Outcome(held.feed.name, "failed", "damaged-copy", detail)
 
     def _refresh_one(self, held: Held, *, force: bool) -> Outcome:
         now = self._now()
-        if not force and not _is_due(held, now):
+        if not force and not is_due(held, now):
             return Outcome(held.feed.name, "not-due")
         try:
             fetched = self._fetch(held, now)
@@ -241,7 +262,7 @@ class Loader:
         except FeedError as error:
             return self._failed(held, error, "failed")
         try:
-            judged = self._judge(held.feed, fetched, last_entries=_comparable(held))
+            judged = self._judge(held.feed, fetched, last_entries=comparable_entries(held))
         except FeedError as error:
             body = fetched.body
             self._on_disk(held, lambda cache: cache.save_quarantined(held.feed.name, body))
@@ -251,7 +272,7 @@ class Loader:
     def _fetch(self, held: Held, now: float) -> Fetched | None:
         begun = time.monotonic()
         try:
-            return self._fetcher.fetch(held.feed, _validators_of(held, now), now)
+            return self._fetcher.fetch(held.feed, validators_of(held, now), now)
         finally:
             self._fetching_s += time.monotonic() - begun
 
@@ -263,18 +284,29 @@ class Loader:
             parsed = parse(feed.format, text, feed.group, feed.column)
         except FormatError as error:
             raise FeedError(feed.name, error.reason, error.detail) from error
-        sifted = sift(feed.name, parsed.entries, self._local, reserved_is_legal=feed.reserved_is_legal, now=self._now())
+        # That a list of what to leave alone names our own or private addresses accuses nobody.
+        local, reserved_is_legal = (_NOWHERE, True) if feed.allows else (self._local, feed.reserved_is_legal)
+        sifted = sift(feed.name, parsed.entries, local, reserved_is_legal=reserved_is_legal, now=self._now())
         if not accepted:
-            check_download(feed.name, parsed, sifted, empty_is_legal=feed.empty_is_legal, last_entries=last_entries)
+            check_download(
+                feed.name,
+                parsed,
+                sifted,
+                empty_is_legal=feed.empty_is_legal,
+                last_entries=last_entries,
+                expected_entries=feed.expected_entries,
+            )
         # From here on only the sifted entries are needed, and they are most of the memory.
         return _Judged(fetched.body, replace(parsed, entries=[]), sifted, fetched.validators)
 
     def _take(self, held: Held, judged: _Judged) -> Outcome:
         """Make a download the last good copy; the swap follows."""
         now = self._now()
-        difference = _difference(held, judged.sifted)
+        before = held.sifted.entries if held.sifted is not None else ()
+        changes = difference(held.feed.name, before, judged.sifted.entries)
+        times = since(judged.sifted.entries, self._known(held), now)
         state = FeedState(
-            url=_source(held.feed),
+            url=source_of(held.feed),
             sha256=digest(judged.body),
             etag=judged.validators.etag,
             last_modified=judged.validators.last_modified,
@@ -287,15 +319,23 @@ class Loader:
         )
         with self._lock:
             held.state = state
-            held.parsed, held.sifted = judged.parsed, judged.sifted
-            held.error = held.error_reason = ""
-            held.refused = False
+            held.parsed, held.sifted, held.since = judged.parsed, judged.sifted, times
             self._counts["refreshes", held.feed.name, "replaced"] += 1
             self._count_lines(held)
         if held.feed.path is None:
             self._on_disk(held, lambda cache: cache.save_body(held.feed.name, state, judged.body))
             self._on_disk(held, lambda cache: cache.drop_quarantined(held.feed.name))
-        return Outcome(held.feed.name, "replaced", difference=difference, local_listed=judged.sifted.local_listed)
+        packed = dump_since(source_of(held.feed), judged.sifted.entries, times)
+        # Most files of one's own are at a start what they were.
+        if self._cache is not None and self._cache.since(held.feed.name) != packed:
+            self._on_disk(held, lambda cache: cache.save_since(held.feed.name, packed))
+        return _outcome(held, "replaced", difference=changes, local_listed=judged.sifted.local_listed)
+
+    def _known(self, held: Held) -> Mapping[str, float]:
+        """Since when prefixes are in a feed: as held here, or as an earlier run left it."""
+        if held.sifted is not None:
+            return known_since(held)
+        return load_since(source_of(held.feed), self._cache.since(held.feed.name)) if self._cache is not None else {}
 
     def _unchanged(self, held: Held, fetched: Fetched | None) -> Outcome:
         now = self._now()
@@ -304,12 +344,12 @@ class Loader:
             if fetched is not None:
                 # A whole body came and is the same: its validators are the newest there are.
                 state.etag, state.last_modified = fetched.validators.etag, fetched.validators.last_modified
-                state.revision, state.fetched_at, state.url = fetched.validators.revision, now, _source(held.feed)
+                state.revision, state.fetched_at, state.url = fetched.validators.revision, now, source_of(held.feed)
             state.checked_at = now
             state.failures = 0
             state.next_due_at = next_due_at(held.feed.min_interval_s, now, self._jitter())
-            held.error = held.error_reason = ""
-            held.refused = False
+            state.error = state.error_reason = ""
+            state.refused = False
             self._counts["refreshes", held.feed.name, "unchanged"] += 1
         self._save_state(held)
         return Outcome(held.feed.name, "unchanged")
@@ -329,12 +369,12 @@ class Loader:
                 have_copy=held.sifted is not None,
                 retry_after_s=wait,
             )
-            held.error, held.error_reason = error.detail, error.reason
-            held.refused = kind == "quarantined"
+            state.error, state.error_reason = error.detail, error.reason
+            state.refused = kind == "quarantined"
             self._counts["refreshes", held.feed.name, kind] += 1
             self._counts["failures", held.feed.name, error.reason] += 1
         self._save_state(held)
-        return Outcome(held.feed.name, kind, error.reason, error.detail)
+        return _outcome(held, kind, error.reason, error.detail)
 
     def _save_state(self, held: Held) -> None:
         if held.feed.path is None:
@@ -350,7 +390,7 @@ class Loader:
             write(self._cache)
         except OSError as error:
             with self._lock:
-                held.error, held.error_reason = f"cannot keep a copy: {error.strerror}", "disk"
+                held.state.error, held.state.error_reason = f"cannot keep a copy: {error.strerror}", "disk"
                 self._counts["failures", held.feed.name, "disk"] += 1
 
     def _count_lines(self, held: Held) -> None:
@@ -362,82 +402,63 @@ class Loader:
 
     def _swap(self) -> None:
         with self._lock:
-            sifted = {name: held.sifted for name, held in self._held.items() if held.sifted is not None}
+            held_now = [(held, held.sifted) for held in self._held.values() if held.sifted is not None]
+        listing = {held.feed.name: sifted for held, sifted in held_now if not held.feed.allows}
+        allowed = [
+            Allowed(entry.prefix, allow_name(held.feed, entry.group))
+            for held, sifted in held_now
+            if held.feed.allows
+            for entry in sifted.entries
+        ]
         self.current.replace(
             Blacklist.build(
-                {name: one.entries for name, one in sifted.items()},
-                self._allowed,
-                [Dropped(name, rejected) for name, one in sifted.items() for rejected in one.rejected_kept],
+                {name: sifted.entries for name, sifted in listing.items()},
+                [*self._allowed, *allowed],
+                [Dropped(name, rejected) for name, sifted in listing.items() for rejected in sifted.rejected_kept],
             )
         )
+        # The lists are in force; what follows is only for people to compare feeds by.
+        found = overlaps({name: sifted.entries for name, sifted in listing.items()})
+        with self._lock:
+            for name, overlap in found.items():
+                self._held[name].overlap = overlap
 
-    def _read_allowed(self) -> tuple[Allowed, ...]:
-        allowed = []
+    def _load_allow_files(self) -> None:
+        """At the start every line must be right; later a file that went bad keeps its old copy, like any feed."""
         findings = []
-        for prefix in self._allow:
-            try:
-                allowed.append(Allowed(canonical_prefix(prefix)[0], "config"))
-            except ValueError as error:
-                findings.append(f"{prefix!r} is {error}")
-        for path in self._allow_files:
-            try:
-                with path.open("rb") as file:
-                    text = decode(file.read(MAX_FEED_BYTES))
-                parsed = parse("misp-warninglist" if text.lstrip().startswith("{") else "plain", text, "")
-            except (OSError, FormatError) as error:
-                findings.append(f"{path}: {error}")
+        for held in self._held.values():
+            if not held.feed.allows or held.feed.path is None:
                 continue
-            findings += [f"{path}, line {error.line}: {error.reason}: {error.excerpt!r}" for error in parsed.errors]
-            allowed += [Allowed(entry.prefix, str(path)) for entry in parsed.entries]
+            outcome = self._refresh_one(held, force=True)
+            if outcome.kind in {"failed", "quarantined"}:
+                findings.append(f"{held.feed.path}: {outcome.detail}")
+            elif held.parsed is not None:
+                findings += [
+                    f"{held.feed.path}, line {error.line}: {error.reason}: {error.excerpt!r}"
+                    for error in held.parsed.errors
+                ]
         if findings:
             raise ConfigError("allow lists", findings)
-        return tuple(allowed)
 
 
-def _has_expired(held: Held, now: float) -> bool:
-    return held.sifted is not None and held.sifted.expires_at is not None and held.sifted.expires_at <= now
+def _allowed_by_config(prefixes: Iterable[str]) -> list[Allowed]:
+    allowed, findings = [], []
+    for prefix in prefixes:
+        try:
+            allowed.append(Allowed(canonical_prefix(prefix)[0], "config"))
+        except ValueError as error:
+            findings.append(f"{prefix!r} is {error}")
+    if findings:
+        raise ConfigError("allow lists", findings)
+    return allowed
 
 
-def _is_due(held: Held, now: float) -> bool:
-    """Due by the clock, or because the clock was set back behind the last attempt, or the feed's address changed."""
-    state = held.state
-    return now >= state.next_due_at or now < state.checked_at - 60 or bool(state.url and not _same_source(held))
-
-
-def _source(feed: Feed) -> str:
-    return str(feed.path) if feed.path is not None else feed.url
-
-
-def _same_source(held: Held) -> bool:
-    return held.state.url == _source(held.feed)
-
-
-def _comparable(held: Held) -> int | None:
-    """The size a download must not fall far short of: none for one's own files, whose owner may empty them."""
-    if held.sifted is None or held.feed.path is not None or not _same_source(held):
-        return None
-    return len(held.sifted.entries)
-
-
-def _validators_of(held: Held, now: float) -> Validators:
-    """None when the copy is another's, is not in force, or is so old that the server's word is no longer taken."""
-    state = held.state
-    old = not 0 <= now - state.fetched_at < MAX_FEED_AGE_WITHOUT_BODY_S
-    if held.sifted is None or not _same_source(held) or old:
-        return Validators()
-    return Validators(state.etag, state.last_modified, state.revision)
-
-
-def _difference(held: Held, after: Sifted) -> Difference:
-    name = held.feed.name
-    if held.sifted is None:
-        return Difference(tuple(Indicator(entry.prefix, name, entry.group) for entry in after.entries))
-    old, new = _keys(held.sifted.entries), _keys(after.entries)
-    return Difference(
-        tuple(Indicator(prefix, name, group) for prefix, group in sorted(new - old)),
-        tuple(Indicator(prefix, name, group) for prefix, group in sorted(old - new)),
-    )
-
-
-def _keys(entries: Iterable[Entry]) -> set[tuple[str, str]]:
-    return {(entry.prefix, entry.group) for entry in entries}
+def _outcome(
+    held: Held,
+    kind: OutcomeKind,
+    reason: str = "",
+    detail: str = "",
+    difference: Difference = _NO_DIFFERENCE,
+    local_listed: tuple[LocalListed, ...] = (),
+) -> Outcome:
+    return Outcome(held.feed.name, kind, reason, detail, difference, local_listed, held.feed.allows)

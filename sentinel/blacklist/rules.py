@@ -140,11 +140,18 @@ def check_text(feed: str, text: str) -> None:
 
 
 def check_download(
-    feed: str, parsed: Parsed, sifted: Sifted, *, empty_is_legal: bool, last_entries: int | None
+    feed: str,
+    parsed: Parsed,
+    sifted: Sifted,
+    *,
+    empty_is_legal: bool,
+    last_entries: int | None,
+    expected_entries: int | None = None,
 ) -> None:
     """Apply the feed rules; FeedError names the one that is broken.
 
-    ``last_entries`` is the number of usable entries of the last good copy, ``None`` without one.
+    ``last_entries`` is the number of usable entries of the last good copy, ``None`` without one. A list that may be
+    empty may shrink too, and grows from its usual size, ``expected_entries``, rather than from nothing.
     """
     readable = len(parsed.entries) + parsed.skipped
     errors = parsed.error_count
@@ -162,12 +169,17 @@ def check_download(
         raise FeedError(feed, "unreadable", f"its only line is unreadable: {parsed.errors[0].reason}")
     if not usable and not empty_is_legal:
         raise FeedError(feed, "empty", _why_empty(parsed, sifted))
-    if last_entries is None or empty_is_legal:
+    if last_entries is None:
         return
-    if usable < MIN_FEED_SHARE_OF_LAST * last_entries:
+    if not empty_is_legal and usable < MIN_FEED_SHARE_OF_LAST * last_entries:
         raise FeedError(feed, "shrunk", f"{usable} entries, less than half of the last {last_entries}")
-    if usable > FEED_GROWTH_CHECKED_FROM and usable > MAX_FEED_GROWTH * last_entries:
-        raise FeedError(feed, "grown", f"{usable} entries, over {MAX_FEED_GROWTH} times the last {last_entries}")
+    # Lines and not entries: one range of addresses, whoever wrote it, makes hundreds of entries.
+    lines = len({entry.line for entry in sifted.entries})
+    usual = max(last_entries, expected_entries or 0)
+    if lines > FEED_GROWTH_CHECKED_FROM and lines > MAX_FEED_GROWTH * usual:
+        raise FeedError(
+            feed, "grown", f"{lines} lines of entries, over {MAX_FEED_GROWTH} times the last {last_entries}"
+        )
 
 
 class _LineRules:

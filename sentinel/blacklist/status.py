@@ -5,11 +5,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sentinel.blacklist.cache import FeedState
-from sentinel.blacklist.catalogue import Feed
 from sentinel.blacklist.fetch import safe_url
 from sentinel.blacklist.formats.parsed import LineError, Parsed
-from sentinel.blacklist.rules import LocalListed, Sifted
+from sentinel.blacklist.held import Held
+from sentinel.blacklist.overlap import Overlap
+from sentinel.blacklist.rules import LocalListed
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,12 @@ class FeedStatus:
     ``state``: ``empty`` (nothing in force), ``ok``, ``stale`` (the last attempt failed) or ``quarantined`` (the last
     download was refused); in the last two the last good copy, if there is one, is in force. ``accepted`` counts the
     entries in force by group and prefix; ``unreadable`` and ``rejected`` the lines that are not, and the first of each.
+    ``allows``: what it lists never matches. ``age_s`` counts from ``fetched_at``, the last whole download.
     """
 
     name: str
     title: str
+    allows: bool
     state: Literal["empty", "ok", "stale", "quarantined"]
     source: str
     licence: str
@@ -40,24 +42,13 @@ class FeedStatus:
     first_rejected_lines: dict[str, int]
     local_listed: tuple[LocalListed, ...]
     age_s: float | None
+    fetched_at: float | None
     checked_at: float | None
     changed_at: float | None
     next_due_at: float
     last_error: str
     last_error_reason: str
-
-
-@dataclass(slots=True)
-class Held:
-    """One feed as it is now: its copy in force and what is remembered of it."""
-
-    feed: Feed
-    state: FeedState
-    parsed: Parsed | None = None
-    sifted: Sifted | None = None
-    error: str = ""
-    error_reason: str = ""
-    refused: bool = False
+    overlap: Overlap
 
 
 def status_of(held: Held, now: float) -> FeedStatus:
@@ -71,6 +62,7 @@ def status_of(held: Held, now: float) -> FeedStatus:
     return FeedStatus(
         name=feed.name,
         title=feed.title,
+        allows=feed.allows,
         state=_state_word(held),
         source=safe_url(feed.url) if feed.url else str(feed.path),
         licence=feed.licence,
@@ -88,17 +80,19 @@ def status_of(held: Held, now: float) -> FeedStatus:
         first_rejected_lines=first_lines,
         local_listed=sifted.local_listed if sifted is not None else (),
         age_s=max(now - state.fetched_at, 0.0) if state.fetched_at else None,
+        fetched_at=state.fetched_at or None,
         checked_at=state.checked_at or None,
         changed_at=state.changed_at or None,
         next_due_at=state.next_due_at,
-        last_error=held.error,
-        last_error_reason=held.error_reason,
+        last_error=state.error,
+        last_error_reason=state.error_reason,
+        overlap=held.overlap,
     )
 
 
 def _state_word(held: Held) -> Literal["empty", "ok", "stale", "quarantined"]:
-    if held.refused:
+    if held.state.refused:
         return "quarantined"
     if held.sifted is None:
         return "empty"
-    return "stale" if held.error else "ok"
+    return "stale" if held.state.error else "ok"

@@ -11,7 +11,8 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SNIFFED = 4096
-_HTML = re.compile(r"<\s*(?:!doctype|html|head|body|script)\b", re.IGNORECASE)
+# A line that begins with a tag no list begins a line with.
+_HTML = re.compile(r"^\s*<\s*(?:!doctype|html|head|body|meta|title|script)\b", re.IGNORECASE | re.MULTILINE)
 
 
 def decode(data: bytes) -> str:
@@ -23,9 +24,12 @@ def decode(data: bytes) -> str:
 
 
 def is_html(text: str) -> bool:
-    """Whether an error page, a log-in page or a captive portal came instead of the list."""
+    """Whether an error page, a log-in page or a captive portal came instead of the list.
+
+    Behind other text it takes two lines: one alone may be what somebody wrote to have the whole list refused.
+    """
     start = text[:_SNIFFED].lstrip("\ufeff \t\r\n")
-    return start.startswith("<") or _HTML.search(start) is not None
+    return start.startswith("<") or len(_HTML.findall(start)) > 1
 
 
 def _utf16_without_bom(start: bytes) -> str | None:

@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 
 from sentinel.blacklist import catalogue
-from sentinel.blacklist.catalogue import KEYS, Feed, parse_feed_argument, read_descriptors, select, shipped_descriptors
+from sentinel.blacklist.catalogue import (
+    Feed,
+    parse_allow_argument,
+    parse_feed_argument,
+    read_descriptors,
+    select,
+    shipped_descriptors,
+)
 from sentinel.blacklist.formats.registry import FORMATS
+from sentinel.blacklist.keys import KEYS
 from sentinel.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
@@ -127,6 +135,71 @@ def test_feeds_are_chosen_by_name() -> None:
         select(["et-blok", "demo", "xyz"], feeds)
     assert caught.value.findings[0] == "unknown feed 'et-blok', nearest is 'et-block'"
     assert len(caught.value.findings) == 2
+
+
+def test_the_default_set_is_what_everybody_may_use() -> None:
+    feeds = shipped_descriptors()
+    assert [feed.name for feed in select(["demo", "default"], feeds)] == [
+        "demo",
+        "spamhaus-drop-v4",
+        "spamhaus-drop-v6",
+    ]
+    text = (ROOT / "feeds" / "README.md").read_text(encoding="utf-8")
+    said = text.split('`[feeds] enabled = ["default"]`')[1].split(":")[0]
+    assert re.findall(r"`([\w-]+)`", said) == [feed.name for feed in select(["default"], feeds)]
+
+
+def test_headers_and_certificates_of_a_descriptor(tmp_path: Path) -> None:
+    text = 'client_cert = "c.pem"\nmember = "a.txt"\nheaders = {Accept = "x/y"}\nheader_files = {X-Key = "key"}\n'
+    (tmp_path / "own.toml").write_text(GOOD + text)
+    feed = read_descriptors(tmp_path)["own"]
+    assert (feed.headers, feed.header_files) == ((("Accept", "x/y"),), (("X-Key", tmp_path / "key"),))
+    assert (feed.client_cert, feed.client_key, feed.member) == (tmp_path / "c.pem", None, "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "finding"),
+    [
+        ('headers = {Host = "x"}', "headers: Host is ours to send"),
+        ('headers = {"a b" = "x"}', "headers: 'a b' is no name of a header"),
+        ('headers = {X-Key = "s3cret\\r\\nX: y"}', "headers: X-Key: expected printable ASCII"),
+        ("headers = {X-Key = 5}", "headers: X-Key: expected printable ASCII"),
+        ('headers = "s3cret"', "headers: expected a table of at most 16 headers"),
+        ('client_key = "k"', "client_key: only with client_cert"),
+        (
+            'token_file = "t"\nheader_files = {authorization = "a"}',
+            "token_file: is the Authorization header, which stands among the headers already",
+        ),
+    ],
+)
+def test_a_mistake_in_headers_is_named_and_no_value_repeated(tmp_path: Path, line: str, finding: str) -> None:
+    assert findings(tmp_path, GOOD + line + "\n") == [f"own.toml: {finding}"]
+
+
+def test_secrets_need_tls(tmp_path: Path) -> None:
+    text = GOOD.replace("https", "http") + 'client_cert = "c"\nheader_files = {X-Key = "k"}\n'
+    assert findings(tmp_path, text) == [
+        f"own.toml: {key}: only with an https url" for key in ("header_files", "client_cert")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argument", "text", "parts"),
+    [
+        ("a.txt", "1.1.1.1", ("plain", "a")),
+        ("a.json", '\ufeff {"list": []}', ("misp-warninglist", "a")),
+        ("a.json:plain:g", '{"list": []}', ("plain", "g")),
+        ("a.json::g", '{"list": []}', ("misp-warninglist", "g")),
+    ],
+)
+def test_a_list_of_what_never_matches(
+    argument: str, text: str, parts: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(argument.split(":", maxsplit=1)[0]).write_text(text, encoding="utf-8")
+    feed = parse_allow_argument(argument)
+    assert (feed.format, feed.group) == parts
+    assert feed.allows
 
 
 def test_names_of_files_become_names_of_feeds(tmp_path: Path) -> None:

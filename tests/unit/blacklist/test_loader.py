@@ -225,7 +225,7 @@ def test_the_copy_serves_a_start_without_network(bench: Bench) -> None:
     bench.time += 60
     loader = bench.loader()
     (outcome,) = loader.load_cached()
-    assert (outcome.kind, outcome.reason, len(outcome.difference.added)) == ("replaced", "cached", 4)
+    assert (outcome.kind, outcome.reason, bool(outcome.difference)) == ("replaced", "cached", False)
     assert loader.current.blacklist.lookup("1.1.1.4")
     assert loader.refresh("listed").kind == "not-due"
     assert status(loader).age_s == 60
@@ -335,7 +335,7 @@ def test_allow_lists_win(bench: Bench, tmp_path: Path) -> None:
     allowed.write_text("1.1.1.1\nnobody\n")
     with pytest.raises(ConfigError, match="line 2: not an IP address: 'nobody'"):
         bench.loader(allow_files=[allowed])
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError, match="no such file"):
         bench.loader(allow_files=[tmp_path / "none"])
     with pytest.raises(ConfigError, match=r"'1\.1\.1' is not an IP address"):
         bench.loader(allow=["1.1.1"])

@@ -136,11 +136,23 @@ def test_every_encoding_and_line_end_gives_the_same(data: bytes) -> None:
     assert parsed.errors == []
 
 
-@pytest.mark.parametrize("text", ["<!DOCTYPE html>", "\ufeff \n<html>", "<?xml version='1.0'?>", "# x\n<HTML lang=en>"])
+@pytest.mark.parametrize(
+    "text", ["<!DOCTYPE html>", "\ufeff \n<html>", "<?xml version='1.0'?>", "Warning: x\n<HTML lang=en>\n <head>"]
+)
 def test_a_web_page_is_known(text: str) -> None:
     assert is_html(text)
 
 
-@pytest.mark.parametrize("text", ["", "198.51.100.7\n", "# a < b\n198.51.100.7", '{"cidr": "1.2.3.0/24"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "198.51.100.7\n",
+        "# a < b\n198.51.100.7",
+        "1.2.3.4\n<script>x\n1.2.3.5\n",
+        "1.2.3.4,<html><body>\n",
+        '{"cidr": "1.2.3.0/24"}',
+    ],
+)
 def test_a_list_is_no_web_page(text: str) -> None:
     assert not is_html(text)

@@ -105,13 +105,14 @@ def test_expired_entries_drop_out_and_the_longest_listing_counts() -> None:
     assert sifted.rejected["expired"] == 1
 
 
-def judged(text: str, *, empty_is_legal: bool = False, last_entries: int | None = None) -> str | None:
+def judged(text: str, *, empty_is_legal: bool = False, **sizes: int | None) -> str | None:
     """The reason of the refusal."""
+    sizes = {"last_entries": None, **sizes}
     try:
         check_text("f", text)
         parsed = plain.parse(text, "g")
         sifted = sift("f", parsed.entries, Networks(LOCAL), reserved_is_legal=False, now=0.0)
-        check_download("f", parsed, sifted, empty_is_legal=empty_is_legal, last_entries=last_entries)
+        check_download("f", parsed, sifted, empty_is_legal=empty_is_legal, **sizes)
     except FeedError as error:
         return error.reason
     return None
@@ -138,7 +139,9 @@ def lines(count: int) -> str:
         (lines(50), 100, None),
         (lines(49), 100, "shrunk"),
         (lines(1), 4, "shrunk"),
-        (lines(1000), 1, None),
+        (lines(100), 1, None),
+        (lines(101), 1, "grown"),
+        (lines(10) + "2000::1-3fff:ffff:ffff:ffff:ffff:ffff:ffff:fffe\n", 10, None),
         (lines(2000), 200, None),
         (lines(2001), 200, "grown"),
     ],
@@ -152,6 +155,8 @@ def test_a_feed_that_may_be_empty_may_shrink() -> None:
     assert judged("10.1.2.3\n", empty_is_legal=True, last_entries=100) is None
     assert judged("rubbish\n", empty_is_legal=True, last_entries=100) == "unreadable"
     assert judged("<html>", empty_is_legal=True) == "html"
+    assert judged(lines(500), empty_is_legal=True, last_entries=0) == "grown"
+    assert judged(lines(500), empty_is_legal=True, last_entries=0, expected_entries=50) is None
 
 
 def test_a_file_that_announces_more_than_it_has_is_truncated() -> None:

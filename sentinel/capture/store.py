@@ -18,6 +18,8 @@ from sentinel.errors import StoreError
 from sentinel.model import Capture, Indicator, Mirror
 
 SCHEMA_VERSION = 1
+# Captures per statement; SQLite takes 32,766 values in one, older ones 999.
+BATCH = 500
 
 _metadata = sa.MetaData()
 _meta = sa.Table("meta", _metadata, sa.Column("schema_version", sa.Integer, nullable=False))
@@ -91,17 +93,11 @@ class Store:
 
     def save(self, captures: Iterable[Capture]) -> None:
         """All of them or none, on disk when this returns."""
+        rows = list({capture.id: capture for capture in captures}.values())
         try:
             with self._opened().begin() as db:
-                for capture in captures:
-                    db.execute(_mirror.delete().where(_mirror.c.capture_id == capture.id))
-                    row = {name: getattr(capture, name) for name in _CAPTURE_COLUMNS if name != "indicators"}
-                    row["indicators"] = json.dumps([asdict(indicator) for indicator in capture.indicators])
-                    if not db.execute(_capture.update().where(_capture.c.id == capture.id).values(row)).rowcount:
-                        db.execute(_capture.insert().values(row))
-                    mirrors = [_mirror_row(mirror, at) for at, mirror in enumerate(capture.mirrors)]
-                    if mirrors:
-                        db.execute(_mirror.insert(), mirrors)
+                for start in range(0, len(rows), BATCH):
+                    _replace(db, rows[start : start + BATCH])
         except SQLAlchemyError as error:
             raise _store_error("cannot be written", error) from error
 
@@ -137,8 +133,8 @@ class Store:
                 rows = db.execute(_capture.select().where(chosen).order_by(order).limit(most)).mappings().all()
                 ids = [row["id"] for row in rows]
                 mirrors: dict[str, list[Mirror]] = {}
-                for start in range(0, len(ids), 500):
-                    some = _mirror.c.capture_id.in_(ids[start : start + 500])
+                for start in range(0, len(ids), BATCH):
+                    some = _mirror.c.capture_id.in_(ids[start : start + BATCH])
                     for row in db.execute(_mirror.select().where(some).order_by(_mirror.c.position)).mappings():
                         mirrors.setdefault(row["capture_id"], []).append(_mirror_of(row))
                 return [_capture_of(row, tuple(mirrors.get(row["id"], ()))) for row in rows]
@@ -163,6 +159,23 @@ def _sqlite_settings(connection: Any, record: object) -> None:
 def _store_error(what: str, error: Exception) -> StoreError:
     cause = getattr(error, "orig", None) or error
     return StoreError(f"store: {what}: {cause}")
+
+
+def _replace(db: sa.Connection, captures: list[Capture]) -> None:
+    """Four statements whatever their number, in any dialect."""
+    ids = [capture.id for capture in captures]
+    db.execute(_mirror.delete().where(_mirror.c.capture_id.in_(ids)))
+    db.execute(_capture.delete().where(_capture.c.id.in_(ids)))
+    db.execute(_capture.insert(), [_capture_row(capture) for capture in captures])
+    mirrors = [_mirror_row(mirror, at) for capture in captures for at, mirror in enumerate(capture.mirrors)]
+    if mirrors:
+        db.execute(_mirror.insert(), mirrors)
+
+
+def _capture_row(capture: Capture) -> dict[str, Any]:
+    row = {name: getattr(capture, name) for name in _CAPTURE_COLUMNS if name != "indicators"}
+    row["indicators"] = json.dumps([asdict(indicator) for indicator in capture.indicators])
+    return row
 
 
 def _mirror_row(mirror: Mirror, position: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ ENTRIES_PER_MIRROR = 2
 class _Page:
     switch: Switch
     max_rules: int
+    shim_rules: int = 2**31
     held: dict[str, str] = field(default_factory=dict)
     strays: set[str] = field(default_factory=set)
     foreign_entries: int = 0
@@ -108,7 +109,7 @@ class SwitchBook:
         """How many more ACL entries the switch may take, by its inventory line, its shim and its TCAM."""
         page = self._pages[name]
         ours = self.entries(name)
-        room = min(page.switch.max_rules - ours, page.max_rules - page.foreign_entries - ours)
+        room = min(page.switch.max_rules, page.shim_rules - page.foreign_entries) - ours
         if page.tcam_free is not None:
             room = min(room, page.tcam_free - max(0, ours - page.entries_then))
         return room
@@ -165,6 +166,7 @@ class SwitchBook:
         page.asking = False
         page.want_list = False
         page.polled = now.mono
+        page.shim_rules = max_rules
         page.max_rules = min(page.switch.max_rules, max_rules)
         page.unreachable = unreachable
         if page.switch.ipv6 != ipv6:

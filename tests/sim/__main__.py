@@ -8,6 +8,7 @@ import sys
 import time
 
 from tests.sim.days import days, expected_faults
+from tests.sim.quality import lines
 
 
 def main() -> int:
@@ -15,7 +16,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=50, help="how many virtual days (default 50)")
     parser.add_argument("--first", type=int, default=0, help="the first seed; --seeds 1 repeats one day")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--quality", action="store_true", help="print how good the decisions are, over --seeds days")
     chosen = parser.parse_args()
+    if chosen.quality:
+        for line in lines(chosen.seeds, chosen.processes):
+            print(line)
+        return 0
     started = time.monotonic()
     census, broken = days(chosen.first, chosen.seeds, chosen.processes)
     for line in census.lines():

@@ -4,6 +4,7 @@
 
 import logging
 import sys
+import traceback
 from multiprocessing import get_context
 
 from sentinel.capture.engine import CaptureEngine
@@ -21,6 +22,9 @@ def day(seed: int, engine: type[CaptureEngine] = CaptureEngine) -> tuple[int, Ce
         world.run()
     except BrokenError as error:
         return seed, world.census, str(error)
+    except Exception as error:
+        trace = "".join(traceback.format_exception(error)[-4:])
+        return seed, world.census, f"scenario {world.scenario.name}, seed {seed}, second {world.mono:.1f}: {trace}"
     finally:
         logging.disable(logging.NOTSET)
     return seed, world.census, ""

@@ -79,6 +79,6 @@ def names() -> list[str]:
 
 
 def of_seed(seed: int) -> Scenario:
-    """Seeds go through the scenarios in turn."""
-    everything = names()
+    """Seeds go through the scenarios in turn; the one for figures has too little trouble to be of use here."""
+    everything = [name for name in names() if name != "quality"]
     return read(everything[seed % len(everything)])

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who talks with whom, what of it is sampled, and the truth about it that no detector sees."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +19,7 @@ _SYN, _ACK, _RST, _SYN_ACK = 0x02, 0x10, 0x04, 0x12
 
 @dataclass(slots=True)
 class Conversation:
-    """One compromised or unlucky host with one listed peer. ``first_sample`` is of its initiated evidence."""
+    """One compromised or unlucky host with one listed peer. ``first_sample``: the first that a switch can act on."""
 
     local: str
     listed: str
@@ -30,6 +31,7 @@ class Conversation:
     octets: int
     port: int
     first_sample: float | None = None
+    room: bool = False
     captured_at: float | None = None
     packets: int = 0
     mirrored: int = 0
@@ -148,13 +150,33 @@ class Traffic:
         serves = talk.kind == "answering"
         if outbound:
             flags = _SYN_ACK if serves else _SYN if self._rng.random() < 0.2 else _ACK
-            if talk.first_sample is None and not serves and world.daemon.alive:
+            if talk.first_sample is None and bare and not serves and world.daemon.alive:
                 talk.first_sample = world.mono
+                self._look_for_room(talk)
         else:
             flags = _ACK
         local_port, peer_port = (22, 45_000) if serves else (talk.port, 443)
         ports = (local_port, peer_port) if outbound else (peer_port, local_port)
         return self._sample(agent, src, dst, ports, flags, outbound, bare, talk.octets)
+
+    def _look_for_room(self, talk: Conversation, again: bool = True) -> None:
+        """Whether some switch could mirror it, now or within seconds: with room, or with a rule that deserves less."""
+        world = self._world
+        for name, bare in world.topology.path(talk.local, talk.listed, outbound=True):
+            switch = world.switches[name]
+            if bare and not talk.room:
+                talk.room = switch.entries() + 2 <= switch.allowed or self._holds_less(switch.rules.values())
+        if again and not talk.room:
+            world.after(4.0, self._look_for_room, talk, False)
+
+    def _holds_less(self, rules: Iterable[Rule]) -> bool:
+        for rule in rules:
+            known = self.truth.conversations.get(directions(rule.lines)[0]) or self.truth.conversations.get(
+                directions(rule.lines)[1]
+            )
+            if (known is None or known.kind == "answering") and rule.installed_at + 60.0 < self._world.mono:
+                return True
+        return False
 
     def _sample(
         self,

@@ -4,6 +4,7 @@
 
 import heapq
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -42,8 +43,12 @@ class World:
         *,
         engine: type[CaptureEngine] = CaptureEngine,
         policy: Policy | None = None,
+        max_rules: int | None = None,
         day_s: float = DAY_S,
     ) -> None:
+        if max_rules is not None:
+            fabric = replace(scenario.fabric, max_rules=max_rules, own_limit=max_rules + 100)
+            scenario = replace(scenario, fabric=fabric)
         self.scenario = scenario
         self.seed = seed
         self.day_s = day_s

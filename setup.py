@@ -18,12 +18,13 @@ def extensions() -> list[Extension]:
     from Cython.Build import cythonize  # noqa: PLC0415 - a pure build does without Cython
 
     modules = [
+        Extension("sentinel._receive", ["sentinel/_receive.pyx"], depends=["sentinel/_receive.pxd"]),
         Extension(
             "sentinel.scan._native",
             ["sentinel/scan/_native.pyx"],
-            depends=[f"sentinel/scan/native/{part}.pxi" for part in PARTS],
+            depends=["sentinel/_receive.pxd", *(f"sentinel/scan/native/{part}.pxi" for part in PARTS)],
             extra_compile_args=["-O3"],
-        )
+        ),
     ]
     return list(cythonize(modules, build_dir="build"))
 

@@ -18,6 +18,8 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t,
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+from sentinel._receive cimport Batch, Slot
+
 from sentinel import limits
 from sentinel.limits import MAX_AGENT_STREAMS, MAX_FLOWS
 from sentinel.model import CountersSample, FlowCount, FlowSample, Indicator, Match

@@ -3,10 +3,12 @@
 # What the scan works on: datagrams as they came, heads of samples, pairs to be looked up, hits to be told.
 
 cdef enum:
-    # Pairs gathered before they are looked up: some eight samples, whose memory is fetched meanwhile.
-    QUEUE = 64
-    # Hits gathered before Python is told.
-    HITS = 256
+    # Samples gathered before their pairs are looked up, while the memory for that is fetched.
+    QUEUE = 16
+    # Addresses of these that may be listed: both of every pair.
+    CANDIDATES = 288
+    # Hits gathered before Python is told: taking the GIL may mean to wait for it.
+    HITS = 512
     # Records of a sample; one with more goes to the plain twin. Agents send two to six.
     MAX_RECORDS = 24
     ADMITTED_SLOTS = 32768
@@ -43,28 +45,35 @@ cdef struct FlowRecord:
     int64_t end
 
 cdef struct PairRow:
-    Incoming *incoming
-    Head head
-    uint8_t src[16]
-    uint8_t dst[16]
-    int family
     int layer
-    int64_t protocol
-    int64_t src_port
-    int64_t dst_port
-    int64_t tcp_flags
-    int64_t icmp_type
     int64_t vni
 
-cdef struct FlowWaiting:
-    FlowKey key
-    uint64_t hashed
-    uint32_t rate
-    uint32_t frame_length
-    double at
+# A flow sample whose pairs wait to be looked up; its layers are walked in place.
+cdef struct Sample:
+    Incoming *incoming
+    Head head
+    int n_pairs
+    # The pair of n_pairs less one is who talks: counted as a flow.
+    bint counted
+    uint64_t flow_hash
+    FlowKey flow
+    PairRow pairs[MAX_LAYERS]
+    Layer layers[MAX_LAYERS]
+
+# An address that may be listed: the exact tables are asked.
+cdef struct Candidate:
+    int sample
+    int pair
+    bint destination
+    int family
+    uint64_t high
+    uint64_t low
 
 cdef struct Hit:
+    Incoming *incoming
+    Head head
     PairRow pair
+    Layer layer
     uint32_t source
     uint32_t destination
 

@@ -31,19 +31,6 @@ cdef struct FlowAgent:
     uint8_t family
 
 
-cdef inline uint64_t flow_hash(const FlowKey *key) noexcept nogil:
-    cdef const uint8_t *at = <const uint8_t *>key
-    cdef uint64_t value = word(at) * <uint64_t>0x9E3779B97F4A7C15
-    value = (value ^ (value >> 29) ^ word(at + 8)) * <uint64_t>0xBF58476D1CE4E5B9
-    value = (value ^ (value >> 32) ^ word(at + 16)) * <uint64_t>0x94D049BB133111EB
-    value = (value ^ (value >> 29) ^ word(at + 24)) * <uint64_t>0x9E3779B97F4A7C15
-    value = (value ^ (value >> 32) ^ word(at + 32)) * <uint64_t>0xBF58476D1CE4E5B9
-    value = (value ^ (value >> 29) ^ word(at + 40)) * <uint64_t>0x94D049BB133111EB
-    value = (value ^ (value >> 32) ^ word(at + 48)) * <uint64_t>0x9E3779B97F4A7C15
-    value = (value ^ (value >> 29) ^ word(at + 56)) * <uint64_t>0xBF58476D1CE4E5B9
-    return value ^ (value >> 31)
-
-
 cdef inline uint64_t capped(uint64_t a, uint64_t b) noexcept nogil:
     """The sum, at most MAX_FIGURE; neither is more."""
     return min(a + b, MAX_FIGURE_C)
@@ -60,6 +47,7 @@ cdef class Flows:
     cdef FlowAgent *_agents
     cdef uint32_t _n_agents
     cdef uint32_t *_agent_slots
+    cdef uint64_t _seed
     cdef readonly uint64_t evicted
 
     def __cinit__(self, int max_flows=MAX_FLOWS):
@@ -76,6 +64,7 @@ cdef class Flows:
         self._agent_slots = <uint32_t *>calloc(MAX_FLOW_AGENTS_C * 2, sizeof(uint32_t))
         if self._rows == NULL or self._slots == NULL or self._agents == NULL or self._agent_slots == NULL:
             raise MemoryError
+        self._seed = seed_of(self._rows)
 
     def __dealloc__(self):
         free(self._rows)
@@ -190,6 +179,15 @@ cdef class Flows:
             row.last,
         )
 
+    cdef inline uint64_t hash_of(self, const FlowKey *key) noexcept nogil:
+        cdef const uint8_t *at = <const uint8_t *>key
+        cdef uint64_t one, other
+        one = folded(word(at) ^ self._seed, word(at + 8) ^ <uint64_t>0x9E3779B97F4A7C15)
+        one ^= folded(word(at + 16) ^ ~self._seed, word(at + 24) ^ <uint64_t>0xBF58476D1CE4E5B9)
+        other = folded(word(at + 32) ^ <uint64_t>0x94D049BB133111EB, word(at + 40) ^ self._seed)
+        other ^= folded(word(at + 48) ^ <uint64_t>0xD6E8FEB86659FD93, word(at + 56) ^ ~self._seed)
+        return folded(one ^ <uint64_t>0xA0761D6478BD642F, other ^ self._seed)
+
     cdef int agent_number(self, const uint8_t *address, int family) noexcept nogil:
         """The agent's number in this table, or -1 where no more agents have room."""
         cdef uint64_t at = mix(word(address) ^ mix(word(address + 8) + family)) & (MAX_FLOW_AGENTS_C * 2 - 1)
@@ -212,7 +210,7 @@ cdef class Flows:
             self.evicted += 1
             return
         key.agent = agent
-        self.count_hashed(key, flow_hash(key), rate, frame_length, at)
+        self.count_hashed(key, self.hash_of(key), rate, frame_length, at)
 
     cdef inline void evict(self) noexcept nogil:
         self.evicted += 1

@@ -96,9 +96,10 @@ cdef inline uint64_t stream_hash(const uint8_t *agent, int family, uint32_t sub_
     return mix(word(agent) ^ mix(word(agent + 8) + (<uint64_t>sub_agent << 8) + family))
 
 
-cdef inline uint64_t source_hash(const Source *key) noexcept nogil:
-    return mix(
-        ((<uint64_t>key.source_class << 32) | key.source_index) ^ mix((<uint64_t>key.stream << 2) | key.kind)
+cdef inline uint64_t source_hash(const Source *key, uint64_t seed) noexcept nogil:
+    return folded(
+        ((<uint64_t>key.source_class << 32) | key.source_index) ^ <uint64_t>0x9E3779B97F4A7C15,
+        ((<uint64_t>key.stream << 2) | key.kind) ^ seed,
     )
 
 
@@ -116,6 +117,7 @@ cdef class Health:
     cdef Source *_sources
     cdef uint64_t _source_mask
     cdef uint64_t _n_sources
+    cdef uint64_t _seed
     cdef readonly uint64_t overflow
     cdef readonly uint64_t sources_overflow
 
@@ -130,6 +132,7 @@ cdef class Health:
         self._sources = <Source *>calloc(1024, sizeof(Source))
         if self._slots == NULL or self._sources == NULL:
             raise MemoryError
+        self._seed = seed_of(self._sources)
         memset(self._slots, 0xFF, slots * sizeof(int32_t))
         self._oldest = self._newest = -1
 
@@ -319,7 +322,7 @@ cdef class Health:
         free(old)
 
     cdef uint64_t _source_slot(self, const Source *key) noexcept nogil:
-        cdef uint64_t at = source_hash(key) & self._source_mask
+        cdef uint64_t at = source_hash(key, self._seed) & self._source_mask
         cdef Source *source
         while self._sources[at].stream:
             source = &self._sources[at]

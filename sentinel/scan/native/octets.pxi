@@ -27,3 +27,20 @@ cdef inline uint64_t mix(uint64_t value) noexcept nogil:
     value ^= value >> 27
     value *= <uint64_t>0x94D049BB133111EB
     return value ^ (value >> 31)
+
+
+cdef extern from * nogil:
+    """
+    #include <stdint.h>
+    static inline uint64_t sentinel_folded(uint64_t a, uint64_t b) {
+        unsigned __int128 product = (unsigned __int128)a * b;
+        return (uint64_t)product ^ (uint64_t)(product >> 64);
+    }
+    """
+    # Both halves of a product in one: the step of wyhash.
+    uint64_t folded "sentinel_folded"(uint64_t a, uint64_t b)
+
+
+cdef inline uint64_t seed_of(const void *place) noexcept nogil:
+    """Where the system put a table is not for an agent to know: its numbers must not choose their own slots."""
+    return mix(<uint64_t>place)

@@ -22,10 +22,11 @@ cdef class NativeScan:
     cdef Frozen _tables
     cdef object _blacklist
     cdef object _result
-    cdef PairRow _pairs[QUEUE]
-    cdef int _n_pairs
-    cdef FlowWaiting _flows_waiting[QUEUE]
-    cdef int _n_flows
+    cdef list _matches
+    cdef Sample _queue[QUEUE]
+    cdef int _n_queue
+    cdef Candidate _candidates[CANDIDATES]
+    cdef int _n_candidates
     cdef Hit _hits[HITS]
     cdef int _n_hits
 
@@ -86,21 +87,20 @@ cdef class NativeScan:
     def scan(self, batch, blacklist):
         """As ``PlainScan.scan``: every datagram of the batch against one state of the lists."""
         cdef Py_ssize_t count
-        held = list(batch)
+        held = None if isinstance(batch, Batch) else list(batch)
         self._tables = frozen(blacklist)
         self._blacklist = blacklist
         self._result = result = ScanResult()
-        copies = [] if EXACT_COPIES else None
-        self._reserve(len(held))
-        count = self._take_in(held, copies)
+        self._matches = result.matches
+        self._reserve(len(batch) if held is None else len(held))
+        count = self._take_over(batch) if held is None else self._take_in(held)
         try:
             with nogil:
                 self._scan(count)
         finally:
-            self._n_pairs = self._n_flows = self._n_hits = 0
-            self._result = self._blacklist = None
-            if EXACT_COPIES:
-                self._free_copies(count)
+            self._n_queue = self._n_hits = 0
+            self._result = self._blacklist = self._matches = None
+            self._free_copies(count)
         return result
 
     cdef int _reserve(self, Py_ssize_t count) except -1:
@@ -113,12 +113,11 @@ cdef class NativeScan:
             self._room = count
         return 0
 
-    cdef Py_ssize_t _take_in(self, list held, copies) except -1:
+    cdef Py_ssize_t _take_in(self, list held) except -1:
         cdef Py_ssize_t i, size
         cdef char *octets
         cdef Incoming *one
         cdef const char *text
-        cdef void *copied
         for i in range(len(held)):
             payload, sender, at = held[i]
             one = &self._incoming[i]
@@ -133,14 +132,37 @@ cdef class NativeScan:
                 one.sender_family = 4
             elif inet_pton(AF_INET6, text, one.sender) == 1:
                 one.sender_family = 6
-            if EXACT_COPIES:
-                copied = malloc(max(size, 1))
-                memcpy(copied, octets, size)
-                one.data = <const uint8_t *>copied
+            self._copy_exactly(one)
         return len(held)
+
+    cdef Py_ssize_t _take_over(self, Batch batch) noexcept:
+        """Datagrams as the compiled receiver holds them: nothing is copied, nothing becomes an object."""
+        cdef Py_ssize_t i
+        cdef Incoming *one
+        cdef const Slot *slot
+        for i in range(batch.count):
+            one = &self._incoming[i]
+            slot = &batch.slots[i]
+            memset(one, 0, sizeof(Incoming))
+            one.data = slot.data
+            one.size = slot.size
+            one.at = batch.at
+            memcpy(one.sender, slot.sender, 16)
+            one.sender_family = slot.family
+            self._copy_exactly(one)
+        return batch.count
+
+    cdef void _copy_exactly(self, Incoming *one) noexcept:
+        cdef void *copied
+        if EXACT_COPIES:
+            copied = malloc(one.size)
+            memcpy(copied, one.data, one.size)
+            one.data = <const uint8_t *>copied
 
     cdef void _free_copies(self, Py_ssize_t count) noexcept:
         cdef Py_ssize_t i
+        if not EXACT_COPIES:
+            return
         for i in range(count):
             free(<void *>self._incoming[i].data)
             self._incoming[i].data = NULL
@@ -155,9 +177,7 @@ cdef class NativeScan:
             self._counts.datagrams += 1
             self._datagram(&self._incoming[i])
         self._look_up()
-        if self._n_hits:
-            self._tell()
-        return 0
+        return self._tell() if self._n_hits else 0
 
     cdef int _datagram(self, Incoming *incoming) except -1 nogil:
         cdef const uint8_t *data = incoming.data
@@ -246,8 +266,9 @@ cdef class NativeScan:
     ) except -1 nogil:
         cdef const uint8_t *data = incoming.data
         cdef FlowRecord records[MAX_RECORDS]
-        cdef Layer layers[MAX_LAYERS]
-        cdef Head head
+        cdef Sample *sample
+        cdef Layer *layers
+        cdef Head *head
         cdef FlowRecord *record
         cdef uint32_t announced
         cdef int n = 0, i, cut, bad_records = 0, depth = 0
@@ -255,7 +276,13 @@ cdef class NativeScan:
         if end - at < (44 if tag == 3 else 32):
             self._bad(stream)
             return 0
-        announced = read_head(data + at, tag, &head)
+        if self._n_queue == QUEUE:
+            self._look_up()
+        sample = &self._queue[self._n_queue]
+        sample.incoming = incoming
+        layers = sample.layers
+        head = &sample.head
+        announced = read_head(data + at, tag, head)
         at += 44 if tag == 3 else 32
         while <uint32_t>n < announced:
             if end - at < 8:
@@ -306,36 +333,33 @@ cdef class NativeScan:
             for i in range(n):
                 if records[i].layout < 0:
                     self.agents.unknown_tag(stream, records[i].tag, False)
-        return self._pairs_of(incoming, number, &head, layers, depth)
+        return self._pairs_of(sample, number, depth)
 
-    cdef int _pairs_of(self, Incoming *incoming, int number, Head *head, Layer *layers, int depth) except -1 nogil:
-        cdef Layer *layer
-        cdef Layer *kept[MAX_LAYERS]
-        cdef PairRow *pair = NULL
+    cdef int _pairs_of(self, Sample *sample, int number, int depth) except -1 nogil:
+        cdef Layer *layer = NULL
+        cdef Layer *other
         cdef int i, k, n = 0
         cdef int64_t vni = -1
         cdef bint mirror = False
-        if self._n_pairs + MAX_LAYERS > QUEUE:
-            self._look_up()
         for i in range(depth):
-            layer = &layers[i]
+            layer = &sample.layers[i]
             if layer.family:
-                if self._is_destination(layer):
+                if self._n_destinations and self._is_destination(layer):
                     mirror = True
                     break
                 for k in range(n):
+                    other = &sample.layers[sample.pairs[k].layer]
                     if (
-                        kept[k].family == layer.family
-                        and memcmp(kept[k].src, layer.src, 16) == 0
-                        and memcmp(kept[k].dst, layer.dst, 16) == 0
+                        other.family == layer.family
+                        and memcmp(other.src, layer.src, 16) == 0
+                        and memcmp(other.dst, layer.dst, 16) == 0
                     ):
                         break
                 else:
-                    kept[n] = layer
+                    sample.pairs[n].layer = i
+                    sample.pairs[n].vni = vni
                     n += 1
-                    pair = &self._pairs[self._n_pairs]
-                    self._n_pairs += 1
-                    self._put_pair(pair, incoming, head, layer, i, vni)
+                    self._prefetch(layer)
             if layer.mirror:
                 mirror = True
                 break
@@ -346,50 +370,38 @@ cdef class NativeScan:
         elif n == 0:
             self._counts.without_addresses += 1
         self._counts.pairs += n
-        if n and self.flows is not None and not head.discard:
+        sample.n_pairs = n
+        sample.counted = False
+        if n == 0:
+            return 0
+        if self.flows is not None and not sample.head.discard:
             if number < 0:
                 self.flows.evict()
             else:
-                self._put_flow(pair, number)
+                self._flow_of(sample, &sample.layers[sample.pairs[n - 1].layer], number)
+        self._n_queue += 1
         return 0
 
-    cdef inline void _put_pair(
-        self, PairRow *pair, Incoming *incoming, Head *head, Layer *layer, int number, int64_t vni
-    ) noexcept nogil:
-        pair.incoming = incoming
-        pair.head = head[0]
-        memcpy(pair.src, layer.src, 16)
-        memcpy(pair.dst, layer.dst, 16)
-        pair.family = layer.family
-        pair.layer = number
-        pair.protocol = layer.protocol
-        pair.src_port = layer.src_port
-        pair.dst_port = layer.dst_port
-        pair.tcp_flags = layer.tcp_flags
-        pair.icmp_type = layer.icmp_type
-        pair.vni = vni
+    cdef inline void _prefetch(self, const Layer *layer) noexcept nogil:
         if layer.family == 4:
-            prefetch4(&self._tables.v4, be32(pair.src))
-            prefetch4(&self._tables.v4, be32(pair.dst))
+            prefetch4(&self._tables.v4, be32(layer.src))
+            prefetch4(&self._tables.v4, be32(layer.dst))
         else:
-            prefetch6(&self._tables.v6, be64(pair.src))
-            prefetch6(&self._tables.v6, be64(pair.dst))
+            prefetch6(&self._tables.v6, be64(layer.src))
+            prefetch6(&self._tables.v6, be64(layer.dst))
 
-    cdef inline void _put_flow(self, const PairRow *pair, int number) noexcept nogil:
-        cdef FlowWaiting *waiting = &self._flows_waiting[self._n_flows]
-        self._n_flows += 1
-        memcpy(waiting.key.src, pair.src, 16)
-        memcpy(waiting.key.dst, pair.dst, 16)
-        waiting.key.agent = number
-        waiting.key.input = pair.head.input
-        waiting.key.output = pair.head.output
-        waiting.key.shape = pair.family
-        shape_key(&waiting.key, pair.protocol, pair.src_port, pair.dst_port, pair.vni)
-        waiting.hashed = flow_hash(&waiting.key)
-        waiting.rate = pair.head.rate
-        waiting.frame_length = pair.head.frame_length
-        waiting.at = pair.incoming.at
-        self.flows.prefetch_slot(waiting.hashed)
+    cdef inline void _flow_of(self, Sample *sample, const Layer *layer, int number) noexcept nogil:
+        cdef FlowKey *key = &sample.flow
+        memcpy(key.src, layer.src, 16)
+        memcpy(key.dst, layer.dst, 16)
+        key.agent = number
+        key.input = sample.head.input
+        key.output = sample.head.output
+        key.shape = layer.family
+        shape_key(key, layer.protocol, layer.src_port, layer.dst_port, sample.pairs[sample.n_pairs - 1].vni)
+        sample.counted = True
+        sample.flow_hash = self.flows.hash_of(key)
+        self.flows.prefetch_slot(sample.flow_hash)
 
     cdef inline bint _is_destination(self, const Layer *layer) noexcept nogil:
         cdef int i
@@ -404,39 +416,108 @@ cdef class NativeScan:
     # --- looking up ------------------------------------------------------------------------------
 
     cdef int _look_up(self) except -1 nogil:
+        """Ask for the pairs of all samples that wait, and count their flows; each pass fetches what the next needs."""
         cdef int i
-        cdef PairRow *pair
-        cdef Hit *hit
-        cdef uint32_t source, destination
-        cdef FlowWaiting *waiting
-        for i in range(self._n_flows):
-            self.flows.prefetch_row(self._flows_waiting[i].hashed)
-        for i in range(self._n_pairs):
-            pair = &self._pairs[i]
-            if pair.family == 4:
-                source = self._tables._find4(be32(pair.src))
-                destination = self._tables._find4(be32(pair.dst))
+        cdef Sample *sample
+        self._n_candidates = 0
+        for i in range(self._n_queue):
+            if self._queue[i].counted:
+                self.flows.prefetch_row(self._queue[i].flow_hash)
+            self._gather(i)
+        if self._n_candidates:
+            for i in range(self._n_candidates):
+                self._prefetch_starts(&self._candidates[i])
+            self._ask_tables()
+        for i in range(self._n_queue):
+            sample = &self._queue[i]
+            if sample.counted:
+                self.flows.count_hashed(
+                    &sample.flow, sample.flow_hash, sample.head.rate, sample.head.frame_length, sample.incoming.at
+                )
+        self._n_queue = 0
+        return 0
+
+    cdef inline void _gather(self, int at) noexcept nogil:
+        """The sample's addresses that may be listed become candidates, in the order of its pairs."""
+        cdef Sample *sample = &self._queue[at]
+        cdef Layer *layer
+        cdef int k
+        for k in range(sample.n_pairs):
+            layer = &sample.layers[sample.pairs[k].layer]
+            if layer.family == 4:
+                if maybe4(&self._tables.v4, be32(layer.src)):
+                    self._candidate(at, k, False, 4, be32(layer.src), 0)
+                if maybe4(&self._tables.v4, be32(layer.dst)):
+                    self._candidate(at, k, True, 4, be32(layer.dst), 0)
             else:
-                source = self._tables._find6(be64(pair.src), be64(pair.src + 8))
-                destination = self._tables._find6(be64(pair.dst), be64(pair.dst + 8))
-            if source == NONE and destination == NONE:
-                continue
-            self._counts.hits += 1
-            self._counts.matches += (source != NONE) + (destination != NONE)
-            if self._n_hits == HITS:
-                self._tell()
-            hit = &self._hits[self._n_hits]
-            self._n_hits += 1
-            hit.pair = pair[0]
-            hit.source = source
-            hit.destination = destination
-        self._n_pairs = 0
-        for i in range(self._n_flows):
-            waiting = &self._flows_waiting[i]
-            self.flows.count_hashed(
-                &waiting.key, waiting.hashed, waiting.rate, waiting.frame_length, waiting.at
-            )
-        self._n_flows = 0
+                if maybe6(&self._tables.v6, be64(layer.src)):
+                    self._candidate(at, k, False, 6, be64(layer.src), be64(layer.src + 8))
+                if maybe6(&self._tables.v6, be64(layer.dst)):
+                    self._candidate(at, k, True, 6, be64(layer.dst), be64(layer.dst + 8))
+
+    cdef inline void _candidate(
+        self, int sample, int pair, bint destination, int family, uint64_t high, uint64_t low
+    ) noexcept nogil:
+        cdef Candidate *one = &self._candidates[self._n_candidates]
+        self._n_candidates += 1
+        one.sample = sample
+        one.pair = pair
+        one.destination = destination
+        one.family = family
+        one.high = high
+        one.low = low
+        if family == 4:
+            prefetch(&self._tables.v4.index[high >> 16])
+        else:
+            prefetch_index6(&self._tables.v6, high)
+
+    cdef inline void _prefetch_starts(self, const Candidate *one) noexcept nogil:
+        if one.family == 4:
+            prefetch_starts4(&self._tables.v4, <uint32_t>one.high)
+        else:
+            prefetch_starts6(&self._tables.v6, one.high)
+
+    cdef int _ask_tables(self) except -1 nogil:
+        """Candidates of one pair stand behind one another, the source first."""
+        cdef int i = 0
+        cdef Candidate *one
+        cdef uint32_t source, destination, found
+        cdef int sample, pair
+        while i < self._n_candidates:
+            source = destination = NONE
+            sample = self._candidates[i].sample
+            pair = self._candidates[i].pair
+            while i < self._n_candidates:
+                one = &self._candidates[i]
+                if one.sample != sample or one.pair != pair:
+                    break
+                if one.family == 4:
+                    found = self._tables.listed4(<uint32_t>one.high)
+                else:
+                    found = self._tables.listed6(one.high, one.low)
+                if one.destination:
+                    destination = found
+                else:
+                    source = found
+                i += 1
+            if source != NONE or destination != NONE:
+                self._counts.hits += 1
+                self._counts.matches += (source != NONE) + (destination != NONE)
+                self._hit(&self._queue[sample], pair, source, destination)
+        return 0
+
+    cdef int _hit(self, const Sample *sample, int pair, uint32_t source, uint32_t destination) except -1 nogil:
+        cdef Hit *hit
+        if self._n_hits == HITS:
+            self._tell()
+        hit = &self._hits[self._n_hits]
+        self._n_hits += 1
+        hit.incoming = sample.incoming
+        hit.head = sample.head
+        hit.pair = sample.pairs[pair]
+        hit.layer = sample.layers[hit.pair.layer]
+        hit.source = source
+        hit.destination = destination
         return 0
 
     # --- what Python is told ---------------------------------------------------------------------
@@ -445,43 +526,44 @@ cdef class NativeScan:
         """The hits gathered so far become matches."""
         cdef int i
         cdef Hit *hit
-        matches = self._result.matches
         for i in range(self._n_hits):
             hit = &self._hits[i]
             if hit.source != NONE:
-                matches.append(
-                    self._match(&hit.pair, "source", self._tables._indicators(hit.pair.family, hit.source))
+                self._matches.append(
+                    self._match(hit, "source", self._tables._indicators(hit.layer.family, hit.source))
                 )
             if hit.destination != NONE:
-                matches.append(
-                    self._match(&hit.pair, "destination", self._tables._indicators(hit.pair.family, hit.destination))
+                self._matches.append(
+                    self._match(hit, "destination", self._tables._indicators(hit.layer.family, hit.destination))
                 )
         self._n_hits = 0
         return 0
 
-    cdef object _match(self, const PairRow *pair, str listed, tuple indicators):
-        cdef const Head *head = &pair.head
+    cdef object _match(self, const Hit *hit, str listed, tuple indicators):
+        cdef const Head *head = &hit.head
+        cdef const Incoming *incoming = hit.incoming
+        cdef const Layer *layer = &hit.layer
         return Match(
-            text_of(pair.incoming.agent_family, pair.incoming.agent),
-            sender_of(pair.incoming),
+            text_of(incoming.agent_family, incoming.agent),
+            sender_of(incoming),
             head.source_class,
             head.source_index,
             head.input,
             head.output,
             head.rate,
             head.frame_length,
-            text_of(pair.family, pair.src),
-            text_of(pair.family, pair.dst),
-            optional(pair.protocol),
-            optional(pair.src_port),
-            optional(pair.dst_port),
-            optional(pair.tcp_flags),
-            optional(pair.icmp_type),
-            pair.layer,
-            optional(pair.vni),
+            text_of(layer.family, layer.src),
+            text_of(layer.family, layer.dst),
+            optional(layer.protocol),
+            optional(layer.src_port),
+            optional(layer.dst_port),
+            optional(layer.tcp_flags),
+            optional(layer.icmp_type),
+            hit.pair.layer,
+            optional(hit.pair.vni),
             listed,
             indicators,
-            pair.incoming.at,
+            incoming.at,
             True if head.discarded else False,
         )
 
@@ -530,7 +612,7 @@ cdef class NativeScan:
                 sample.sampling_rate,
                 sample.drops,
             )
-        self._result.matches += self._plain.matches_of(
+        self._matches += self._plain.matches_of(
             sample, agent, sender_of(incoming), incoming.at, self._blacklist
         )
         return 0

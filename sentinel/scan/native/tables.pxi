@@ -130,6 +130,28 @@ cdef inline void prefetch6(const Table *table, uint64_t high) noexcept nogil:
         prefetch(table.bits + ((key48(high) & table.bits_mask) >> 3))
 
 
+cdef inline void prefetch_starts4(const Table *table, uint32_t address) noexcept nogil:
+    cdef uint32_t first, behind
+    if table.count:
+        first = table.index[address >> 16]
+        behind = table.index[(address >> 16) + 1]
+        prefetch(&table.starts4[first])
+        prefetch(&table.starts4[first + (behind - first) // 2])
+
+
+cdef inline void prefetch_index6(const Table *table, uint64_t high) noexcept nogil:
+    if table.count:
+        prefetch(&table.index[high >> 48])
+
+
+cdef inline void prefetch_starts6(const Table *table, uint64_t high) noexcept nogil:
+    cdef uint32_t first, behind
+    if table.count:
+        first = table.index[high >> 48]
+        behind = table.index[(high >> 48) + 1]
+        prefetch(&table.high[first + (behind - first) // 2])
+
+
 cdef void free_table(Table *table) noexcept nogil:
     free(table.starts4)
     free(table.high)
@@ -386,28 +408,25 @@ cdef class Frozen:
         """As ``Blacklist.lookup_packed``, from these tables."""
         cdef const uint8_t *octets = packed
         cdef uint32_t found
+        cdef uint64_t high
         if len(packed) == 4:
-            found = self._find4(be32(octets))
+            found = self.listed4(be32(octets)) if maybe4(&self.v4, be32(octets)) else NONE
             return () if found == NONE else self._indicators(4, found)
         if len(packed) == 16:
-            found = self._find6(be64(octets), be64(octets + 8))
+            high = be64(octets)
+            found = self.listed6(high, be64(octets + 8)) if maybe6(&self.v6, high) else NONE
             return () if found == NONE else self._indicators(6, found)
         raise ValueError("an address has 4 or 16 octets")
 
-    cdef uint32_t _find4(self, uint32_t address) noexcept nogil:
-        cdef uint32_t found
-        if not maybe4(&self.v4, address):
-            return NONE
-        found = find4(&self.v4, address)
+    cdef uint32_t listed4(self, uint32_t address) noexcept nogil:
+        """The longest listed prefix that covers an address and is not overruled, or NONE."""
+        cdef uint32_t found = find4(&self.v4, address)
         if found != NONE and find4(&self.allowed4, address) != NONE:
             return NONE
         return found
 
-    cdef uint32_t _find6(self, uint64_t high, uint64_t low) noexcept nogil:
-        cdef uint32_t found
-        if not maybe6(&self.v6, high):
-            return NONE
-        found = find6(&self.v6, high, low)
+    cdef uint32_t listed6(self, uint64_t high, uint64_t low) noexcept nogil:
+        cdef uint32_t found = find6(&self.v6, high, low)
         if found != NONE and find6(&self.allowed6, high, low) != NONE:
             return NONE
         return found

@@ -57,9 +57,7 @@ class Receiving:
         return self
 
     def close(self) -> None:
-        self._stop.set()
-        if self._talking is not None:
-            self._talking.join()
+        self.hush()
         self.sentinel.process.kill()
         for shim in self.shims:
             shim.close()
@@ -76,10 +74,8 @@ class Receiving:
         return next((row for row in rows if row["state"] in (states or ("active",))), None)
 
     def talk(self) -> dict[str, Any]:
-        """Let the pair talk through leaf1 for as long as the test lasts; the capture once it is active."""
-        self.agent.send(tcp_frame())
-        found = until(self.capture)
-        until(self.leaf1.rules)
+        """Let the pair talk through leaf1 until it is hushed; the capture once it is active."""
+        found = self.captured()
 
         def go_on() -> None:
             number = 0
@@ -87,10 +83,25 @@ class Receiving:
                 number += 1
                 self.leaf1.forward(tcp_frame(sport=10_000 + number % 50_000))
 
-        self._talking = threading.Thread(target=go_on)
-        self._talking.start()
+        if self._talking is None:
+            self._stop.clear()
+            self._talking = threading.Thread(target=go_on)
+            self._talking.start()
+        return found
+
+    def captured(self) -> dict[str, Any]:
+        """The capture of the pair, sampled once more, once it is active."""
+        self.agent.send(tcp_frame())
+        found = until(self.capture)
+        until(self.leaf1.rules)
         assert isinstance(found, dict)
         return found
+
+    def hush(self) -> None:
+        self._stop.set()
+        if self._talking is not None:
+            self._talking.join()
+            self._talking = None
 
     def command(self, *words: str, **more: Any) -> "subprocess.CompletedProcess[str]":
         line = [sys.executable, "-m", "sentinel", "captures", *words]
@@ -123,6 +134,16 @@ def make(tmp_path: Path) -> Iterator[Make]:
     yield build
     for each in made:
         each.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiving]:
+    """One daemon for the tests that change nothing of it but the frames it got."""
+    running = Receiving(tmp_path_factory.mktemp("shared"))
+    try:
+        yield running.start()
+    finally:
+        running.close()
 
 
 def read(content: bytes, path: Path) -> list[bytes]:
@@ -247,17 +268,16 @@ def test_open_without_wireshark_says_where_and_writes_where_it_is_told(make: Mak
 # --- extcap --------------------------------------------------------------------------------------
 
 
-def test_extcap_lists_live_captures_and_what_its_dialog_offers(make: Make) -> None:
-    running = make()
-    assert "start a capture" in running.extcap("--extcap-interfaces", "--extcap-version=4.0").stdout
-    capture = running.talk()
-    listed = running.extcap("--extcap-interfaces").stdout.splitlines()
+def test_extcap_lists_live_captures_and_what_its_dialog_offers(shared: Receiving) -> None:
+    running = shared
+    capture = running.captured()
+    listed = running.extcap("--extcap-interfaces", "--extcap-version=4.0").stdout.splitlines()
     assert listed[0].startswith("extcap {version=")
     assert listed[1].startswith(
         f"interface {{value=sentinel-{capture['id']}}}{{display=Sentinel: {HOST} with {LISTED} at leaf1, "
     )
     assert "left}" in listed[1]
-    assert listed[2].startswith("interface {value=sentinel}")
+    assert listed[2] == "interface {value=sentinel}{display=Sentinel: start a capture}"
     link = running.extcap("--extcap-dlts", "--extcap-interface", f"sentinel-{capture['id']}").stdout
     assert link == "dlt {number=1}{name=EN10MB}{display=Ethernet}\n"
     dialog = running.extcap("--extcap-config", "--extcap-interface", "sentinel").stdout
@@ -304,8 +324,8 @@ class Fifo:
         return self.process.communicate(timeout=20)[1]
 
 
-def test_extcap_streams_until_nobody_reads_any_more(make: Make, tmp_path: Path) -> None:
-    running = make()
+def test_extcap_streams_until_nobody_reads_any_more(shared: Receiving, tmp_path: Path) -> None:
+    running = shared
     capture = running.talk()
     words = ("--extcap-interface", f"sentinel-{capture['id']}", "--extcap-capture-filter", "tcp")
     fifo = Fifo(running, tmp_path / "fifo", *words)
@@ -316,10 +336,10 @@ def test_extcap_streams_until_nobody_reads_any_more(make: Make, tmp_path: Path) 
     assert running.capture() is not None
 
 
-def test_extcap_notices_a_reader_that_left_while_nothing_came(make: Make, tmp_path: Path) -> None:
-    running = make()
-    running.agent.send(tcp_frame())
-    capture = until(running.capture)
+def test_extcap_notices_a_reader_that_left_while_nothing_came(shared: Receiving, tmp_path: Path) -> None:
+    running = shared
+    running.hush()
+    capture = running.captured()
     fifo = Fifo(running, tmp_path / "fifo", "--extcap-interface", f"sentinel-{capture['id']}")
     assert os.read(fifo.reading, 4) == b"\x0a\x0d\x0d\x0a"
     os.close(fifo.reading)
@@ -347,8 +367,8 @@ def test_extcap_starts_a_capture_of_a_typed_pair_and_ends_it_when_told(make: Mak
     until(lambda: not running.leaf1.rules(), what="the rule left with Wireshark")
 
 
-def test_extcap_says_what_is_missing_or_refused(make: Make, tmp_path: Path) -> None:
-    running = make()
+def test_extcap_says_what_is_missing_or_refused(shared: Receiving, tmp_path: Path) -> None:
+    running = shared
     for number, (words, said) in enumerate(
         [
             (["--extcap-interface", "sentinel"], "local and listed"),
@@ -366,9 +386,9 @@ def test_extcap_says_what_is_missing_or_refused(make: Make, tmp_path: Path) -> N
 
 @needs_tshark
 @pytest.mark.skipif(os.geteuid() != 0, reason="as an ordinary user tshark may not capture")
-def test_tshark_lists_and_captures(make: Make, tmp_path: Path) -> None:
+def test_tshark_lists_and_captures(shared: Receiving, tmp_path: Path) -> None:
     assert TSHARK is not None
-    running = make()
+    running = shared
     folder = running.home / "wireshark" / "extcap"
     folder.mkdir(parents=True)
     program = tmp_path / "sentinel-extcap"

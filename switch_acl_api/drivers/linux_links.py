@@ -123,7 +123,13 @@ def is_own_address(address: str) -> bool:
 
 
 def _erspan_arguments(mirror: Mirror, session: int) -> List[str]:
-    words = "link add {} mtu {} type erspan seq key {} local {} remote {} ttl {} nopmtudisc erspan_ver 1 erspan {}"
+    """Frames too long for the path are fragmented.
+
+    Without ``ignore-df`` the kernel would drop those whose own packet must not be fragmented, and tell the host that
+    sent it, which has nothing to do with the path of the mirror.
+    """
+    words = "link add {} mtu {} type erspan seq key {} local {} remote {} ttl {} nopmtudisc ignore-df "
+    words += "erspan_ver 1 erspan {}"
     return words.format(
         mirror.device, MIRROR_MTU_BYTES, session, mirror.source, mirror.destination, mirror.ttl, session
     ).split()

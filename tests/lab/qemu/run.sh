@@ -29,6 +29,7 @@ need cpio cpio
 
 # --- the kernel: its package unpacked, not installed ------------------------------------------------------------------
 mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
 kernel=$(find "$cache" -path '*/boot/vmlinuz-*' | sort -V | tail -n 1)
 if [ -z "$kernel" ]; then
     package=$(apt-cache depends linux-image-amd64 | sed -n 's/ *Depends: \(linux-image-.*\)/\1/p' | head -n 1)

@@ -74,6 +74,7 @@ class Ender:
         track.leaving.add(switch)
         removals = self._take(track, mirror)
         self._ledger.note(track, note, now)
+        self._ledger.settle(track, note, now)
         self._ledger.out += removals
 
     def _take(self, track: Track, mirror: Mirror) -> list[do.Command]:

@@ -185,6 +185,9 @@ class Ledger:
         states = {mirror.state for mirror in track.staying()}
         for state in ("active", "installing", "failed"):
             if state in states:
+                if state == "failed" and track.capture.state == "active":
+                    # The last mirror that worked is leaving; the other one is being tried again.
+                    self.state(track, "installing", note, now)
                 self.state(track, state, note, now)
                 return
 

@@ -22,7 +22,7 @@ MIRROR_EDGES: Mapping[MirrorState, tuple[MirrorState, ...]] = {
     "installing": ("active", "failed", "removing"),
     "active": ("installing", "removing"),
     "removing": ("ended", "failed"),
-    "failed": ("installing", "removing", "ended"),
+    "failed": ("installing", "removing"),
     "ended": (),
 }
 

@@ -341,6 +341,8 @@ class Placer:
             return
         others = [m.switch for m in track.staying() if m.switch != switch]
         if others:
+            if any(m.state != "active" for m in track.staying()):
+                return
             self._ledger.count("second_dropped")
             self._ender.leave(track, switch, f"{switch} does not see the pair any more", now)
             return

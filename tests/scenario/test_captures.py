@@ -560,3 +560,36 @@ def test_a_clock_set_forward_during_a_restart_does_not_end_what_still_talks() ->
     world.start()
     world.run(30)
     assert world.states() == ["active"]
+
+
+def test_a_second_mirror_that_fails_leaves_the_first_and_is_tried_again() -> None:
+    world = World()
+    world.sight(observers=[side("10.0.1.1", 4, 0)])
+    world.run(2)
+    world.switches["leaf2"].fault = "timeout"
+    for seen in range(3, 9):
+        world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, seen)])
+        world.run(45)
+    assert world.states() == ["active"]
+    assert list(world.rules()) == ["leaf1"]
+    world.switches["leaf2"].fault = ""
+    world.run(70)
+    assert "leaf2" in world.rules()
+    assert world.states() == ["active"]
+
+
+def test_when_the_only_working_mirror_must_go_the_capture_is_what_the_other_one_is() -> None:
+    world = World()
+    world.sight(observers=[side("10.0.1.1", 4, 0)])
+    world.run(2)
+    world.switches["leaf2"].fault = "timeout"
+    world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, 3)])
+    capture = world.engine.live()[0]
+    assert [m.state for m in capture.mirrors] == ["active", "failed"]
+    world.switches["leaf1"].flush_and_refuse()
+    world.tell(it.Reconcile())
+    assert world.states() == ["failed"]
+    world.switches["leaf2"].fault = ""
+    world.run(70)
+    assert world.states() == ["active"]
+    assert list(world.rules()) == ["leaf2"]

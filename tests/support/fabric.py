@@ -38,6 +38,12 @@ class FakeSwitch:
     requests: list[do.SwitchCommand] = field(default_factory=list)
     ipv6: bool = False
     unreachable: str = ""
+    refusing: bool = False
+
+    def flush_and_refuse(self) -> None:
+        """Somebody emptied it, and it takes no rule of ours any more."""
+        self.rules.clear()
+        self.refusing = True
 
     def expire(self, mono: float) -> None:
         for name in [n for n, rule in self.rules.items() if rule.deadline <= mono]:
@@ -83,6 +89,8 @@ class FakeSwitch:
                 return it.SwitchFound(Switch(agent, (agent,), f"https://{agent}:8443", agent))
 
     def _install(self, command: do.Install, rule: str, lines: tuple[str, ...], deadline: float) -> it.Event:
+        if self.refusing:
+            return self._fail(command, "http_400")
         old = self.rules.get(rule)
         entries = sum(len(r.lines) - 1 for n, r in self.rules.items() if n != rule) + len(lines) - 1
         if entries > self.max_rules:

@@ -127,6 +127,7 @@ def test_a_host_that_fetches_from_a_listed_address_is_mirrored_until_it_stops(la
         while time.monotonic() < end:
             fetch(lab.host, LISTED)
             fetch(lab.host, HARMLESS)
+            time.sleep(0.02)
     with Talker(lab.host, HARMLESS, rate=50), Talker(lab.host, LISTED, rate=2500) as talker:
         time.sleep(2.0)
     assert talker.sent > 4_000

@@ -16,6 +16,7 @@ DECISIONS = {
     "ended_evicted",
     "ended_flood",
     "ended_longest",
+    "ended_overload",
     "ended_quiet",
     "ended_stopped",
     "moved",

@@ -51,12 +51,26 @@ class Invariants:
             commands = handle(event, now)
             if isinstance(event, it.Sighted):
                 self._visible(engine, event)
+            if isinstance(event, it.Renewed | it.Installed):
+                self._load(engine, event.switch)
             if isinstance(event, it.Extended) and event.capture_id in self._world.ends_at:
                 self._world.ends_at[event.capture_id] += event.seconds
             self._world.census.events += not isinstance(event, it.Tick)
             return commands
 
         engine.handle = watched  # type: ignore[method-assign]  # a witness, not a change
+
+    def _load(self, engine: CaptureEngine, switch: str) -> None:
+        """Budgets of load are never exceeded, by the engine's own estimate, added up afresh."""
+        carried: dict[str, int] = {}
+        for capture in engine.live():
+            for mirror in capture.mirrors:
+                if mirror.state in {"installing", "active"}:
+                    carried[mirror.switch] = carried.get(mirror.switch, 0) + (engine.rate_bps(capture.id) or 0)
+        if carried.get(switch, 0) > self._world.policy.max_bps_per_switch:
+            raise self.broken(f"{switch} mirrors {carried[switch]} bit/s, more than it may")
+        if sum(carried.values()) > self._world.policy.max_bps:
+            raise self.broken(f"the ERSPAN destination gets {sum(carried.values())} bit/s, more than it may")
 
     def _visible(self, engine: CaptureEngine, event: it.Sighted) -> None:
         """Every refusal has a visible reason."""

@@ -5,8 +5,9 @@
 Compared are our policy and "capture everything, first come": every pair that is sampled at all, never evicted.
 A host is compromised when it initiates conversations with a listed peer (floods are not mirrored on purpose, and not
 counted). A rule is wasted when its pair never held a conversation, but was scanned, reset or made up, or when it is a
-flood; sessions that a listed peer opened and our side answered are rightly looked at. Capacity exists for a conversation when, within the five
-seconds after its first sample, some switch of its path that sees it bare has room, or holds something less urgent.
+flood; sessions that a listed peer opened and our side answered are rightly looked at. Capacity exists for a
+conversation when, within the five seconds after its first sample, some switch of its path that sees it bare has room,
+or holds something less urgent.
 """
 
 from collections.abc import Iterator

@@ -35,6 +35,9 @@ class Capture:
     longest_s: float = 3600.0
     lease_s: float = 120.0
     max_new_per_minute: int = 30
+    flood_bps: int = 500_000_000
+    max_bps_per_switch: int = 1_000_000_000
+    max_bps: int = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,9 @@ class World:
             longest_s=chosen.longest_s,
             lease_s=chosen.lease_s,
             max_new_per_minute=chosen.max_new_per_minute,
+            flood_bps=chosen.flood_bps,
+            max_bps_per_switch=chosen.max_bps_per_switch,
+            max_bps=chosen.max_bps,
         )
         self.mono = START_MONO
         self.wall_ahead = START_WALL - START_MONO

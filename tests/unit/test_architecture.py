@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EVERYBODY = {"model", "errors", "limits"}
-STAGES = {"sflow", "blacklist", "detect", "capture", "erspan", "report", "web", "config"}
+STAGES = {"sflow", "flows", "blacklist", "detect", "capture", "erspan", "report", "web", "config"}
 # What a room may know of the others, beside EVERYBODY and itself.
 MAY_KNOW: dict[str, set[str]] = {
     **{stage: set() for stage in STAGES},
@@ -22,12 +22,15 @@ MAY_KNOW: dict[str, set[str]] = {
     "erspan": {"recording"},
     "sflow": {"recording"},
     "scan": {"sflow", "blacklist", "detect"},
+    "scanning": {"scan", "sflow", "blacklist"},
     "loop": {"capture", "detect", "report"},
 }
 COMPOSERS = {"daemon", "cli", "backend", "demo", "__main__", "__init__", "replay", "commands"}
 # Pure stages: what decides or parses does not look at the clock, the disk or the wire.
 PURE = ["detect/*", "scan/*", "sflow/datagram.py", "sflow/header.py", "sflow/records.py", "sflow/cursor.py"]
 PURE += ["capture/engine.py", "capture/policy.py", "capture/switchbook.py", "capture/lifecycle.py", "capture/rules.py"]
+PURE += ["capture/planner.py", "capture/placing.py", "capture/ledger.py", "capture/ending.py", "capture/reconcile.py"]
+PURE += ["capture/budget.py"]
 PURE += ["blacklist/trie.py", "blacklist/formats/*", "erspan/decapsulate.py", "erspan/fragments.py", "report/eve.py"]
 IMPURE_MODULES = {"socket", "time", "threading", "logging", "os", "subprocess", "requests", "flask", "random"}
 # inet_pton and inet_ntop are arithmetic that happens to live in the socket module.

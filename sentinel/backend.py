@@ -57,7 +57,7 @@ class DaemonBackend:
     def agents(self) -> Sequence[Row]:
         by_agent = self._daemon.captures.book.by_agent
         rows = []
-        for health in self._daemon.agents.snapshot():
+        for health in self._daemon.scan.snapshot():
             switch = by_agent.get(health.agent)
             heard = health.datagrams + health.lost
             rows.append(
@@ -126,8 +126,7 @@ class DaemonBackend:
         return rows
 
     def flows(self, limit: int) -> Sequence[Row]:
-        del limit
-        return []
+        return [asdict(row) for row in self._daemon.flows.top(limit, time.monotonic())]
 
     def events(self, after: int, timeout_s: float) -> Sequence[Row]:
         return self._daemon.ring.after(after, timeout_s)
@@ -135,7 +134,7 @@ class DaemonBackend:
     def health(self) -> Row:
         daemon = self._daemon
         problems = self._problems()
-        agents = daemon.agents.snapshot()
+        agents = daemon.scan.snapshot()
         failing = bool(daemon.loop.store_error)
         return {
             "status": "failing" if failing else "degraded" if problems else "ok",
@@ -290,13 +289,26 @@ class DaemonBackend:
         daemon = self._daemon
         yield (
             "sentinel_info",
-            {"version": sentinel.__version__, "mode": daemon.settings.capture.mode},
+            {
+                "version": sentinel.__version__,
+                "mode": daemon.settings.capture.mode,
+                "implementation": daemon.scan.implementation,
+            },
             1.0,
             "gauge",
             "Build",
         )
         yield from counters("sflow", daemon.listener.counters())
         yield from counters("scan", daemon.scan.counters)
+        streams, sources = daemon.scan.agents_overflow
+        for name, count, text in (
+            ("handed_over", daemon.scan.handed_over, "Flow samples that the compiled scan left to the plain one"),
+            ("flows_evicted", daemon.scan.flows_evicted, "Samples of flows that found no row in the flow table"),
+            ("flow_rows_dropped", daemon.flows.dropped, "Rows of recent flows that were dropped before their time"),
+            ("streams_overflow", streams, "Datagrams of streams whose health found no room"),
+            ("sources_overflow", sources, "Samples of data sources whose health found no room"),
+        ):
+            yield f"sentinel_scan_{name}_total", {}, float(count), "counter", text
         yield from counters("detect", daemon.detector.counters)
         yield from counters("web", daemon.web_counters)
         yield from counters("report", daemon.event_log.counters)

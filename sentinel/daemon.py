@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Lock
 from urllib.parse import urlsplit
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -18,6 +17,7 @@ from sentinel import limits
 from sentinel.backend import DaemonBackend
 from sentinel.blacklist.catalogue import Feed, parse_feed_argument, read_descriptors, select, shipped_descriptors
 from sentinel.blacklist.loader import Loader, Outcome
+from sentinel.blacklist.trie import Current
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.engine import CaptureEngine
@@ -31,14 +31,14 @@ from sentinel.errors import ConfigError, StoreError
 from sentinel.erspan.decapsulate import Mirrored
 from sentinel.erspan.files import CaptureFiles, CaptureNotes
 from sentinel.erspan.receiver import Receiver
+from sentinel.flows.recent import RecentFlows
 from sentinel.erspan.shelf import Deleted
 from sentinel.loop import Loop
 from sentinel.model import Capture, CaptureState, Switch
 from sentinel.report import eve
 from sentinel.report.eventlog import EventLog, EventRing
-from sentinel.scan.plain import PlainScan
+from sentinel.scanning import Scanning, prepare
 from sentinel.sflow.admission import Admission, AdmissionRule
-from sentinel.sflow.agents import AgentTable
 from sentinel.sflow.listener import Listener
 from sentinel.web.app import create_app
 from sentinel.web.counters import WebCounters
@@ -72,7 +72,7 @@ def feeds_of(settings: Settings) -> list[Feed]:
     return [*select(settings.feeds.enabled, catalogue), *(parse_feed_argument(text) for text in settings.feeds.files)]
 
 
-def loader_of(settings: Settings) -> Loader:
+def loader_of(settings: Settings, current: Current | None = None) -> Loader:
     """The feed loader over the daemon's own cache."""
     return Loader(
         feeds_of(settings),
@@ -80,6 +80,7 @@ def loader_of(settings: Settings) -> Loader:
         local=settings.network.local,
         allow=settings.feeds.allow,
         allow_files=settings.feeds.allow_files,
+        current=current,
     )
 
 
@@ -153,11 +154,13 @@ class Daemon:
         # Numbers that begin above those of any earlier run tell a client that asks for later ones what it missed.
         self.ring = EventRing(first_id=int(time.time() * 1000))
         self.event_log = EventLog(settings.report.eve_file or settings.state_dir / "eve.json")
-        self.loader = loader_of(settings)
-        self.agents = AgentTable()
+        self.loader = loader_of(settings, Current(prepare=prepare))
         self.admission = admission_of(settings)
-        self.scan = PlainScan(
-            admission=self.admission, agents=self.agents, erspan_destinations=(settings.capture.erspan_destination,)
+        self.flows = RecentFlows()
+        self.scan = Scanning(
+            self.admission,
+            (settings.capture.erspan_destination,),
+            on_flows=lambda rows, rest: self.flows.add(rows, rest, time.monotonic()),
         )
         self.detector = Detector(settings.network.local, min_samples=settings.capture.min_samples)
         self.captures = CaptureEngine(policy_of(settings), switches_of(settings), self._is_probeable)
@@ -172,7 +175,6 @@ class Daemon:
         self._scheduler = BackgroundScheduler(
             job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}, timezone="UTC"
         )
-        self._scan_lock = Lock()
         self._wanted: dict[tuple[str, str, str], str] = {}
         self._captures_known: dict[str, Capture] = {}
         self._stopping = ExitStack()
@@ -243,6 +245,7 @@ class Daemon:
         add = self._scheduler.add_job
         add(lambda: self.loop.post(it.Tick()), "interval", seconds=TICK_S, id="tick")
         add(lambda: self.loop.post(it.Reconcile()), "interval", seconds=RECONCILE_S, id="reconcile")
+        add(self.scan.take_flows, "interval", seconds=TICK_S, id="flows")
         add(self._refresh_feeds, "interval", seconds=FEEDS_S, id="feeds")
         add(self._refresh_feeds, id="feeds-now")
         add(self._protect_shims, id="shims-now")
@@ -252,8 +255,7 @@ class Daemon:
     # --- sFlow in --------------------------------------------------------------------------------
 
     def _received(self, batch: Sequence[tuple[bytes, str, float]]) -> None:
-        with self._scan_lock:
-            result = self.scan.scan(batch, self.loader.current.blacklist)
+        result = self.scan.scan(batch, self.loader.current.blacklist)
         if result.matches:
             self.loop.post_matches(result.matches)
 

@@ -64,6 +64,15 @@ LISTENER_STOP_S = 10.0
 MAX_FLOWS = 32_768
 # Agents in that table: more than MAX_AGENT_STREAMS.
 MAX_FLOW_AGENTS = 16_384
+# Flows of one taking that are told one by one, the largest; the rest as a sum. 256 objects cost half a millisecond once
+# a second, 64 a tenth where the table is full of small flows many times a second.
+MAX_FLOWS_TOLD = 256
+MAX_FLOWS_TOLD_WHEN_FULL = 64
+
+# --- flows ---------------------------------------------------------------------------------------
+# Seconds of flows that are kept, and their rows: 256 a second make 15,360; four times that, at 300 octets 20 MB.
+FLOWS_KEPT_S = 60.0
+MAX_FLOW_ROWS_KEPT = 65_536
 
 # --- recordings ----------------------------------------------------------------------------------
 # Octets of one recorded packet: tcpdump's and Wireshark's own bound (MAXIMUM_SNAPLEN), four of the longest IP packets.

@@ -6,7 +6,7 @@ A node's value is the tuple of ``(feed, group)`` pairs that list its prefix. Tho
 have a few dozen different ones), and an Indicator is made only for a hit: misses, nearly all, cost one descent.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -142,10 +142,16 @@ class Blacklist:
 
 
 class Current:
-    """The lists in force. Readers take the reference once per batch; a refresh replaces it in one assignment."""
+    """The lists in force. Readers take the reference once per batch; a refresh replaces it in one assignment.
 
-    def __init__(self, blacklist: Blacklist | None = None) -> None:
+    ``prepare`` is called with new lists before they are put in force: whatever takes long about them is done then.
+    """
+
+    def __init__(
+        self, blacklist: Blacklist | None = None, prepare: Callable[[Blacklist], object] | None = None
+    ) -> None:
         self._held = (0, blacklist or Blacklist.build({}))
+        self._prepare = prepare
 
     @property
     def blacklist(self) -> Blacklist:
@@ -163,6 +169,8 @@ class Current:
 
     def replace(self, blacklist: Blacklist) -> int:
         """Put other lists in force and return their generation; only one thread may call it at a time."""
+        if self._prepare is not None:
+            self._prepare(blacklist)
         generation = self._held[0] + 1
         self._held = (generation, blacklist)
         return generation

@@ -62,7 +62,7 @@ def _say_ready(daemon: Daemon, path: Path) -> None:
     log.info(
         "settings %s; mode %s; %d prefixes in force", path, settings.capture.mode, len(daemon.loader.current.blacklist)
     )
-    log.info("sFlow on %s; scan: python", ", ".join(heard))
+    log.info("sFlow on %s; scan: %s (%s)", ", ".join(heard), daemon.scan.implementation, daemon.scan.reason)
     log.info("console and API on http://%s:%d/", *settings.web.listen)
 
 

@@ -1,0 +1,182 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The scans of one daemon, one for each receiving thread, and which implementation they are.
+
+Everything a scan keeps (counters, agent health, flow counts) is its thread's own; whoever asks gets the sum. The
+datagrams of one agent always come to the same thread, so that its sequence numbers stay in one place.
+"""
+
+import importlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from typing import Literal, Protocol
+
+from sentinel.blacklist.trie import Blacklist
+from sentinel.errors import ConfigError
+from sentinel.limits import MAX_AGENT_STREAMS, MAX_FLOWS, MAX_FLOWS_TOLD, MAX_FLOWS_TOLD_WHEN_FULL
+from sentinel.model import FlowCount
+from sentinel.scan.counters import ScanCounters
+from sentinel.scan.flowtable import FlowTable
+from sentinel.scan.plain import PlainScan, Received, ScanResult
+from sentinel.sflow.admission import Admission
+from sentinel.sflow.agents import AgentHealth, AgentTable
+
+VARIABLE = "SENTINEL_SCAN"
+Implementation = Literal["python", "native"]
+Rest = tuple[int, int, int, int]
+"""Of flows not told one by one: packets, bytes, samples, rows."""
+
+
+class Flows(Protocol):
+    """A flow table: ``scan.flowtable.FlowTable`` or its compiled twin."""
+
+    @property
+    def evicted(self) -> int: ...
+    def __len__(self) -> int: ...
+    def take_top(self, most: int) -> tuple[list[FlowCount], Rest]: ...
+
+
+class Agents(Protocol):
+    """A table of agents' health: ``sflow.agents.AgentTable`` or its compiled twin."""
+
+    @property
+    def overflow(self) -> int: ...
+    @property
+    def sources_overflow(self) -> int: ...
+    def snapshot(self) -> list[AgentHealth]: ...
+
+
+class Scan(Protocol):
+    """``scan.plain.PlainScan`` or its compiled twin."""
+
+    @property
+    def counters(self) -> ScanCounters: ...
+    def scan(self, batch: Sequence[Received], blacklist: Blacklist) -> ScanResult: ...
+
+
+def chosen(choice: str | None = None) -> tuple[Implementation, str]:
+    """The implementation that ``choice`` (default: the environment's SENTINEL_SCAN, else ``auto``) leads to, and why.
+
+    Raises ``ConfigError`` for an unknown choice, and for ``native`` where the compiled scan cannot be loaded.
+    """
+    choice = choice or os.environ.get(VARIABLE) or "auto"
+    if choice == "python":
+        return "python", f"{VARIABLE}=python"
+    if choice not in {"auto", "native"}:
+        raise ConfigError(VARIABLE, [f"{choice!r}, expected auto, python or native"])
+    try:
+        importlib.import_module("sentinel.scan._native")
+    except ImportError as error:
+        if choice == "native":
+            raise ConfigError(VARIABLE, [f"native, but the compiled scan cannot be loaded: {error}"]) from error
+        return "python", f"the compiled scan cannot be loaded, which costs some fifty times the CPU: {error}"
+    return "native", f"{VARIABLE}={choice}"
+
+
+def prepare(blacklist: Blacklist) -> None:
+    """What takes long about new lists, before they are put in force."""
+    if chosen()[0] == "native":
+        importlib.import_module("sentinel.scan._native").frozen(blacklist)
+
+
+class _One:
+    """One thread's scan with what belongs to it; the lock keeps readers off while a batch is scanned."""
+
+    def __init__(
+        self, implementation: Implementation, admission: Admission | None, destinations: Iterable[str], streams: int
+    ) -> None:
+        self.lock = threading.Lock()
+        self.agents: Agents
+        self.flows: Flows
+        self.scan: Scan
+        if implementation == "native":
+            native = importlib.import_module("sentinel.scan._native")
+            self.agents, self.flows = native.Health(streams), native.Flows(MAX_FLOWS)
+            self.scan = native.NativeScan(admission, self.agents, destinations, self.flows)
+        else:
+            agents, flows = AgentTable(streams), FlowTable(MAX_FLOWS)
+            self.agents, self.flows = agents, flows
+            self.scan = PlainScan(admission, agents, destinations, flows)
+
+
+class Scanning:
+    """``threads`` scans; ``on_flows`` is given flows whenever a table is taken, at the latest when it is half full."""
+
+    def __init__(
+        self,
+        admission: Admission | None = None,
+        erspan_destinations: Iterable[str] = (),
+        *,
+        threads: int = 1,
+        choice: str | None = None,
+        on_flows: Callable[[list[FlowCount], Rest], None] | None = None,
+    ) -> None:
+        self.implementation, self.reason = chosen(choice)
+        self._on_flows = on_flows
+        streams = max(1, MAX_AGENT_STREAMS // threads)
+        destinations = list(erspan_destinations)
+        self._ones = [_One(self.implementation, admission, destinations, streams) for _ in range(threads)]
+
+    @property
+    def threads(self) -> int:
+        """How many batches may be scanned at a time."""
+        return len(self._ones)
+
+    def scan(self, batch: Sequence[Received], blacklist: Blacklist, thread: int = 0) -> ScanResult:
+        """One batch of one thread against one state of the lists."""
+        one = self._ones[thread]
+        with one.lock:
+            result = one.scan.scan(batch, blacklist)
+            full = len(one.flows) * 2 >= MAX_FLOWS
+            taken = one.flows.take_top(MAX_FLOWS_TOLD_WHEN_FULL) if full else None
+        if taken is not None and self._on_flows is not None:
+            self._on_flows(*taken)
+        return result
+
+    def take_flows(self) -> None:
+        """Give ``on_flows`` what all tables hold; meant for every second."""
+        for one in self._ones:
+            with one.lock:
+                taken = one.flows.take_top(MAX_FLOWS_TOLD) if len(one.flows) else None
+            if taken is not None and self._on_flows is not None:
+                self._on_flows(*taken)
+
+    @property
+    def counters(self) -> ScanCounters:
+        """The sum of all threads; of one thread the very object it counts in."""
+        if len(self._ones) == 1:
+            return self._ones[0].scan.counters
+        total = ScanCounters()
+        for one in self._ones:
+            counters = one.scan.counters
+            for name in (field.name for field in fields(ScanCounters)):
+                setattr(total, name, getattr(total, name) + getattr(counters, name))
+        return total
+
+    @property
+    def flows_evicted(self) -> int:
+        """Samples of flows that found no row."""
+        return sum(one.flows.evicted for one in self._ones)
+
+    @property
+    def handed_over(self) -> int:
+        """Flow samples that the compiled scan left to the plain one."""
+        return sum(getattr(one.scan, "handed_over", 0) for one in self._ones)
+
+    @property
+    def agents_overflow(self) -> tuple[int, int]:
+        """Datagrams of streams, and samples of data sources, whose health found no room."""
+        return (
+            sum(one.agents.overflow for one in self._ones),
+            sum(one.agents.sources_overflow for one in self._ones),
+        )
+
+    def snapshot(self) -> list[AgentHealth]:
+        """The health of every stream, ordered by agent and sub-agent."""
+        rows: list[AgentHealth] = []
+        for one in self._ones:
+            with one.lock:
+                rows += one.agents.snapshot()
+        return sorted(rows, key=lambda row: (row.agent, row.sub_agent))

@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def make_driver(settings: Settings) -> Driver:
-    """The emulated driver is not part of the switch's zipapp, so it is imported only when named."""
+    """Only the cumulus driver is part of the switch's zipapp; the others are imported when named."""
     destinations = settings.erspan_destinations
     if settings.driver == "emulated":
         try:
@@ -54,8 +54,10 @@ def make_driver(settings: Settings) -> Driver:
             raise ConfigError("driver", ['"emulated" is not part of this installation']) from None
         return EmulatedDriver(erspan_destinations=destinations, **settings.emulated._asdict())
     if settings.driver == "linux":
-        from switch_acl_api.drivers.linux import LinuxDriver  # noqa: PLC0415
-
+        try:
+            from switch_acl_api.drivers.linux import LinuxDriver  # noqa: PLC0415
+        except ImportError:
+            raise ConfigError("driver", ['"linux" is not part of this installation']) from None
         clock = BootClock(settings.boot_id_file)
         return LinuxDriver(clock, settings.ports, destinations, **settings.linux._asdict())
     if settings.driver == "ovs":

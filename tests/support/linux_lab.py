@@ -31,6 +31,9 @@ ROUTER, MONITOR = "10.9.0.1", "10.9.0.2"
 URL = "http://127.0.0.1:8080"
 # How much slower than a real machine this one is; an emulated one says so (tests/lab/qemu).
 PACE = float(os.environ.get("LAB_PACE", "1"))
+# The shim as it is shipped can be put to the test: LAB_SHIM="python3.7 dist/switch-acl-api.pyz".
+SHIM = os.environ.get("LAB_SHIM", f"{sys.executable} -m switch_acl_api").split()
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPO)}
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
 _BUFFER = 64 << 20
 
@@ -43,8 +46,8 @@ def until(condition: Callable[[], Any], seconds: float = 15.0, what: str = "") -
 class Switch:
     """The namespaces, and the shim while it runs."""
 
-    def __init__(self, nets: Namespaces, home: Path, realisation: str = "auto", python: str = sys.executable) -> None:
-        self.nets, self.home, self.python = nets, home, python
+    def __init__(self, nets: Namespaces, home: Path, realisation: str = "auto") -> None:
+        self.nets, self.home = nets, home
         self.h1, self.h2 = nets.add("h1"), nets.add("h2")
         self.router, self.mon = nets.add("sw"), nets.add("mon")
         nets.link(self.router, "swp1", self.h1, "eth0")
@@ -70,11 +73,10 @@ class Switch:
     # --- the shim ----------------------------------------------------------------------------------
 
     def command(self, *arguments: str) -> list[str]:
-        return [self.python, "-m", "switch_acl_api", "-c", str(self.config), *arguments]
+        return [*SHIM, "-c", str(self.config), *arguments]
 
     def start(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(REPO)}
-        self.process = self.nets.start(self.router, self.command(), output=self.log, env=environment, cwd=self.home)
+        self.process = self.nets.start(self.router, self.command(), output=self.log, env=ENVIRONMENT, cwd=self.home)
         until(
             lambda: self.process is None or self.process.poll() is not None or self._answers(), what="the shim answers"
         )
@@ -86,7 +88,7 @@ class Switch:
         self.process.wait()
 
     def expire(self) -> None:
-        self.router.run(*self.command("expire"), env={**os.environ, "PYTHONPATH": str(REPO)})
+        self.router.run(*self.command("expire"), env=ENVIRONMENT)
 
     def _answers(self) -> bool:
         with contextlib.suppress(requests.RequestException):
@@ -135,8 +137,12 @@ class Switch:
 
     def encapsulators(self) -> list[int]:
         """Pids of the encapsulators in the router's namespace."""
-        pids = [int(pid) for pid in self.router_pids()]
-        return [pid for pid in pids if b"encapsulator" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        found = []
+        for pid in self.router_pids():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if b"encapsulator" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+        return found
 
     def router_pids(self) -> list[str]:
         done = subprocess.run(["ip", "netns", "pids", self.router.name], capture_output=True, text=True, check=False)

@@ -342,6 +342,7 @@ class CaptureEngine:
         )
         self._reconciler.compare(event.switch, {name: rule for name, rule in event.rules.items() if rule.ours}, now)
         self._ender.freed.add(event.switch)
+        self._placer.freed(now)
         if self.book.held(event.switch):
             self.book.renew_now(event.switch, now)
             self._ask(event.switch, now)

@@ -91,6 +91,8 @@ class Placer:
         """What the switch, or the destination, has too little of for this mirror; empty where it fits."""
         if rule_name(track.capture.id) in self._book.held(name):
             return ""
+        if not self._book.known(name):
+            return f"{name} has not told yet what it holds"
         if self._book.room(name) < ENTRIES_PER_MIRROR:
             return f"{name} has no room for {ENTRIES_PER_MIRROR} more entries"
         return self._budget.refusal(name, track.rate.bps)
@@ -194,7 +196,7 @@ class Placer:
         if now.mono < track.evicting_until:
             return True
         for name in names:
-            if self._book.trouble(name) or self._budget.refusal(name, track.rate.bps):
+            if not self._book.known(name) or self._book.trouble(name) or self._budget.refusal(name, track.rate.bps):
                 continue
             victim = self._victim(name, track, now)
             if victim is not None:

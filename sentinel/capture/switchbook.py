@@ -126,6 +126,10 @@ class SwitchBook:
     def unreachable(self, name: str) -> str:
         return self._pages[name].unreachable
 
+    def known(self, name: str) -> bool:
+        """Whether it ever told this process what it holds: an orphan there may be of the very pair that is wanted."""
+        return self._pages[name].polled > float("-inf")
+
     def polled(self, name: str) -> float:
         return self._pages[name].polled if name in self._pages else float("-inf")
 

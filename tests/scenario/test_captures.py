@@ -593,3 +593,19 @@ def test_when_the_only_working_mirror_must_go_the_capture_is_what_the_other_one_
     world.run(70)
     assert world.states() == ["active"]
     assert list(world.rules()) == ["leaf2"]
+
+
+def test_nothing_is_installed_on_a_switch_before_it_told_what_it_holds() -> None:
+    """After the store was lost, its orphan may be of the very pair that is wanted: never two rules for one pair."""
+    world = World()
+    world.sight()
+    world.stored.clear()
+    world.switches["leaf1"].fault = "nonsense"
+    world.start()
+    world.sight()
+    assert world.states() == ["queued"]
+    assert world.engine.live()[0].note == "leaf1 has not told yet what it holds"
+    world.switches["leaf1"].fault = ""
+    world.run(40)
+    assert world.states() == ["active"]
+    assert len(world.rules()["leaf1"]) == 1

@@ -203,6 +203,12 @@ class Faults:
 
         world.after(seconds, freed)
 
+    def store_lost(self) -> None:
+        """The database is gone, with everything that was known of the rules out there."""
+        if self._world.daemon.alive:
+            self._world.daemon.kill()
+            self._world.lose_store()
+
     # --- lists and people ------------------------------------------------------------------------
 
     def delist(self) -> None:

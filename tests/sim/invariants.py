@@ -115,6 +115,14 @@ class Invariants:
             if rule in switch.rules:
                 self._orphans.setdefault((switch.name, rule), self._world.mono)
 
+    def store_lost(self) -> None:
+        """Every rule of ours is an orphan now."""
+        self._live_pairs.clear()
+        self._missing.clear()
+        for switch in self._world.switches.values():
+            for name in switch.rules:
+                self._orphans.setdefault((switch.name, name), self._world.mono)
+
     def _quiet(self, capture: Capture) -> None:
         """No capture ends as quiet while its rule's counter rises."""
         world = self._world

@@ -171,6 +171,11 @@ class World:
             else:
                 self._live[capture.id] = capture
 
+    def lose_store(self) -> None:
+        self.stored.clear()
+        self._live.clear()
+        self.invariants.store_lost()
+
     def live_captures(self) -> list[Capture]:
         return list(self._live.values())
 

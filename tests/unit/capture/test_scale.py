@@ -70,6 +70,7 @@ def fleet() -> Fleet:
     patch.setattr(limits, "MAX_NEW_CAPTURES_PER_MINUTE", 1_000_000)
     patch.setattr(limits, "MAX_LIVE_CAPTURES", 2 * CAPTURES)
     made = Fleet()
+    made.carry_out(made.engine.restore([], made.now))
     for number in range(CAPTURES):
         made.tell(sighting(number))
     assert {c.state for c in made.engine.live()} == {"active"}

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,7 +38,7 @@ from sentinel.loop import Loop
 from sentinel.model import Capture, CaptureState, Switch
 from sentinel.report import eve
 from sentinel.report.eventlog import EventLog, EventRing
-from sentinel.scanning import Scanning, prepare
+from sentinel.scanning import Scanning, prepare, receiver_of
 from sentinel.sflow.admission import Admission, AdmissionRule
 from sentinel.sflow.listener import Listener
 from sentinel.web.app import create_app
@@ -160,13 +161,19 @@ class Daemon:
         self.scan = Scanning(
             self.admission,
             (settings.capture.erspan_destination,),
+            threads=settings.sflow.threads,
             on_flows=lambda rows, rest: self.flows.add(rows, rest, time.monotonic()),
         )
         self.detector = Detector(settings.network.local, min_samples=settings.capture.min_samples)
         self.captures = CaptureEngine(policy_of(settings), switches_of(settings), self._is_probeable)
         self.loop = Loop(self.detector, self.captures, self)
         self.pool = SwitchPool(access_of(settings), self._url_of_agent, self._answered)
-        self.listener = Listener(settings.sflow.listen, settings.sflow.receive_buffer_bytes, self._received)
+        self.listener = Listener(
+            settings.sflow.listen,
+            settings.sflow.receive_buffer_bytes,
+            [partial(self._received, thread) for thread in range(self.scan.threads)],
+            receiver_of(self.scan.implementation),
+        )
         self.files, self.receiver = self._erspan()
         self.web_counters = WebCounters()
         self._tokens = load_tokens(settings.web.token_file) if settings.web.token_file else None
@@ -254,8 +261,8 @@ class Daemon:
 
     # --- sFlow in --------------------------------------------------------------------------------
 
-    def _received(self, batch: Sequence[tuple[bytes, str, float]]) -> None:
-        result = self.scan.scan(batch, self.loader.current.blacklist)
+    def _received(self, thread: int, batch: Sequence[tuple[bytes, str, float]]) -> None:
+        result = self.scan.scan(batch, self.loader.current.blacklist, thread)
         if result.matches:
             self.loop.post_matches(result.matches)
 

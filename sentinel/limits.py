@@ -57,6 +57,10 @@ LISTENER_BATCH_DATAGRAMS = 256
 LISTENER_ERROR_PAUSE_S = 0.1
 LISTENER_LOG_INTERVAL_S = 10.0
 LISTENER_STOP_S = 10.0
+# Receiving threads, each with a socket and a scan of its own: more than one for each core is of no use.
+MAX_SCAN_THREADS = 64
+# Milliseconds that a reader waits for datagrams before it looks up.
+LISTENER_WAIT_MS = 1_000
 
 # --- scan ----------------------------------------------------------------------------------------
 # Flows between two takings of the table, at 104 octets each and 8 of slots: 4 MB, which stays in a core's share of the

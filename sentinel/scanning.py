@@ -22,6 +22,7 @@ from sentinel.scan.flowtable import FlowTable
 from sentinel.scan.plain import PlainScan, Received, ScanResult
 from sentinel.sflow.admission import Admission
 from sentinel.sflow.agents import AgentHealth, AgentTable
+from sentinel.sflow.listener import BatchReceiver
 
 VARIABLE = "SENTINEL_SCAN"
 Implementation = Literal["python", "native"]
@@ -79,6 +80,14 @@ def prepare(blacklist: Blacklist) -> None:
     """What takes long about new lists, before they are put in force."""
     if chosen()[0] == "native":
         importlib.import_module("sentinel.scan._native").frozen(blacklist)
+
+
+def receiver_of(implementation: Implementation) -> Callable[[int, int], BatchReceiver] | None:
+    """What makes the compiled receiver of so many datagrams of at most so many octets; ``None``: there is none."""
+    if implementation != "native":
+        return None
+    made: Callable[[int, int], BatchReceiver] = importlib.import_module("sentinel._receive").BatchReceiver
+    return made
 
 
 class _One:

@@ -19,6 +19,7 @@ from sentinel.config import units
 from sentinel.config.findings import findings_of
 from sentinel.config.inventory import read_inventory
 from sentinel.errors import ConfigError
+from sentinel.limits import MAX_SCAN_THREADS
 from sentinel.model import Direction, Evidence, Role
 
 
@@ -106,6 +107,7 @@ class Sflow(Section):
     receive_buffer_bytes: Size = Field(32 * 2**20, alias="receive_buffer")
     agents: Annotated[tuple[Cidr, ...], Field(strict=False)] = ()
     relays: Annotated[tuple[Cidr, ...], Field(strict=False)] = ()
+    threads: Annotated[int, Field(ge=1, le=MAX_SCAN_THREADS)] = 1
 
 
 class CaptureSettings(Section):

@@ -6,13 +6,17 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from sentinel.limits import LISTENER_BATCH_DATAGRAMS
+from sentinel.sflow import encode
 from sentinel.sflow import listener as module
+from sentinel.sflow.datagram import decode
 from sentinel.sflow.listener import Listener, Received
 
 WAIT_S = 5.0
@@ -25,9 +29,9 @@ class Inbox:
         self.batches: list[list[Received]] = []
         self._changed = threading.Condition()
 
-    def __call__(self, batch: list[Received]) -> None:
+    def __call__(self, batch: Sequence[Received]) -> None:
         with self._changed:
-            self.batches.append(batch)
+            self.batches.append(list(batch))
             self._changed.notify_all()
 
     @property
@@ -55,6 +59,19 @@ def has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.fixture(params=["python", "native"], autouse=True)
+def receiving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test with the plain and with the compiled receiver."""
+    if request.param == "native":
+        receive = pytest.importorskip("sentinel._receive", reason="the compiled receiver was not built")
+        plain = Listener.__init__
+
+        def compiled(self: Listener, *given: Any) -> None:
+            plain(self, *given, receive.BatchReceiver)
+
+        monkeypatch.setattr(Listener, "__init__", compiled)
 
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on loopback")
@@ -131,7 +148,7 @@ def test_a_name_that_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_bug_behind_it_is_counted_logged_once_and_survived(caplog: pytest.LogCaptureFixture) -> None:
     inbox = Inbox()
 
-    def fails(batch: list[Received]) -> None:
+    def fails(batch: Sequence[Received]) -> None:
         inbox(batch)
         raise ZeroDivisionError
 
@@ -147,7 +164,7 @@ def test_a_flood_comes_in_bounded_batches() -> None:
     held, release = threading.Event(), threading.Event()
     inbox = Inbox()
 
-    def slow(batch: list[Received]) -> None:
+    def slow(batch: Sequence[Received]) -> None:
         inbox(batch)
         held.set()
         release.wait(WAIT_S)
@@ -167,7 +184,7 @@ def test_the_kernels_own_drops_are_counted() -> None:
     held, release = threading.Event(), threading.Event()
     inbox = Inbox()
 
-    def slow(batch: list[Received]) -> None:
+    def slow(batch: Sequence[Received]) -> None:
         inbox(batch)
         held.set()
         release.wait(WAIT_S)
@@ -221,6 +238,41 @@ def test_stop_ends_the_thread_and_may_be_repeated() -> None:
         again.close()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", port))
+
+
+def test_the_longest_datagram_comes_whole_among_short_ones() -> None:
+    inbox = Inbox()
+    sizes = [100, 2047, 2048, 2049, 9_000, 65_507, 1]
+    sent = [bytes(n % 251 for n in range(size)) for size in sizes]
+    with Listener([("127.0.0.1", 0)], 1 << 20, inbox) as listener, sender() as out:
+        for data in sent:
+            out.sendto(data, ("127.0.0.1", listener.listening()[0].port))
+        assert [data for data, _, _ in inbox.wait(len(sent))] == sent
+        assert listener.counters().bytes == sum(sizes)
+
+
+def datagram(agent: str, number: int) -> bytes:
+    return encode.datagram(agent, 0, number, number, [])
+
+
+def test_all_datagrams_of_an_agent_go_to_one_of_several_threads() -> None:
+    inboxes = [Inbox() for _ in range(3)]
+    agents = [*(f"10.0.0.{n}" for n in range(1, 13)), *(f"2001:db8::{n:x}" for n in range(1, 13))]
+    with Listener([("127.0.0.1", 0)], 1 << 20, inboxes) as listener:
+        places = listener.listening()
+        assert [(place.reader, place.port) for place in places] == [(n, places[0].port) for n in range(3)]
+        for number in range(4):
+            # Another sender's port each time, by which the kernel alone would choose another socket.
+            with sender() as out:
+                for agent in agents:
+                    out.sendto(datagram(agent, number), ("127.0.0.1", places[0].port))
+        until(lambda: listener.counters().datagrams == 4 * len(agents))
+        until(lambda: sum(len(inbox.received) for inbox in inboxes) == 4 * len(agents))
+        assert all(place.kernel_drops in {0, None} for place in listener.listening())
+    for inbox in inboxes:
+        heard = Counter(decode(data).agent for data, _, _ in inbox.received)
+        assert len(heard) == 8
+        assert set(heard.values()) == {4}
 
 
 def test_senders_without_zone() -> None:

@@ -4,7 +4,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import sentinel
@@ -13,6 +13,7 @@ from sentinel.errors import StoreError
 from sentinel.erspan.files import Received
 from sentinel.model import Capture, Detection
 from sentinel.report.metrics import Metrics, Reading, counters
+from sentinel.scorecard import feed_row, feeds_in, readings
 from sentinel.sflow.agents import AgentHealth
 from sentinel.web.backend import NotFound, NotHere, Pcap, Refused, Row
 
@@ -79,24 +80,7 @@ class DaemonBackend:
 
     def feeds(self) -> Sequence[Row]:
         used = self._detections_by_feed()
-        return [
-            {
-                "name": status.name,
-                "title": status.title,
-                "url": status.source,
-                "licence": status.licence,
-                "attribution": status.attribution,
-                "state": status.state,
-                "detail": status.last_error,
-                "entries": status.entries_v4 + status.entries_v6,
-                "rejected": sum(status.rejected.values()) + status.unreadable,
-                "fetched_at": status.changed_at,
-                "checked_at": status.checked_at,
-                "next_at": status.next_due_at,
-                "detections": used.get(status.name, 0),
-            }
-            for status in self._daemon.loader.status()
-        ]
+        return [feed_row(status, used, self._daemon.caused) for status in self._daemon.loader.status()]
 
     def switches(self) -> Sequence[Row]:
         book = self._daemon.captures.book
@@ -219,6 +203,14 @@ class DaemonBackend:
         if outcome.kind in {"failed", "quarantined", "not-due"}:
             raise Refused(f"{outcome.kind}: {outcome.detail or outcome.reason}")
 
+    def accept_feed(self, name: str, by: str) -> None:
+        if name not in {feed.name for feed in self._daemon.loader.feeds}:
+            raise NotFound("no such feed is enabled")
+        outcome = self._daemon.loader.accept(name)
+        if outcome.kind != "replaced":
+            raise Refused(outcome.detail or outcome.reason)
+        self._daemon.take_outcomes([replace(outcome, detail=f"accepted by {by}")])
+
     # --- helpers ---------------------------------------------------------------------------------
 
     def count_frame(self, switch: str) -> None:
@@ -248,7 +240,7 @@ class DaemonBackend:
     def _detections_by_feed(self) -> dict[str, int]:
         used: dict[str, int] = {}
         for detection in self.detections():
-            for feed in {indicator.feed for indicator in detection.indicators}:
+            for feed in feeds_in(detection.indicators):
                 used[feed] = used.get(feed, 0) + 1
         return used
 
@@ -334,6 +326,7 @@ class DaemonBackend:
                 "counter",
                 f"Feeds: {what.replace('_', ' ')}",
             )
+        yield from readings(daemon.loader.status(), daemon.caused, time.time())
         yield (
             "sentinel_blacklist_indicators",
             {},

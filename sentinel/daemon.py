@@ -39,6 +39,7 @@ from sentinel.model import Capture, CaptureState, Switch
 from sentinel.report import eve
 from sentinel.report.eventlog import EventLog, EventRing
 from sentinel.scanning import Scanning, prepare, receiver_of
+from sentinel.scorecard import Caused, feed_event, feeds_in
 from sentinel.sflow.admission import Admission, AdmissionRule
 from sentinel.sflow.listener import Listener
 from sentinel.web.app import create_app
@@ -56,6 +57,7 @@ RECONCILE_S = 300
 FEEDS_S = 30
 
 OnEvent = Callable[[dict[str, object]], None]
+OnDifference = Callable[[Outcome], None]
 
 
 def switches_of(settings: Settings) -> list[Switch]:
@@ -145,7 +147,11 @@ def policy_of(settings: Settings) -> Policy:
 
 
 class Daemon:
-    """One running Sentinel. The constructor only builds; ``on_event`` is told every event the log gets."""
+    """One running Sentinel. The constructor only builds; ``on_event`` is told every event the log gets.
+
+    Whoever appends to ``on_difference`` is handed every change of a list in force, whole, in the thread that refreshes:
+    what a list at the start already held is no change, and lists of what never matches are not among them.
+    """
 
     def __init__(self, settings: Settings, on_event: OnEvent | None = None) -> None:
         self.settings = settings
@@ -182,6 +188,8 @@ class Daemon:
         self._scheduler = BackgroundScheduler(
             job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}, timezone="UTC"
         )
+        self.on_difference: list[OnDifference] = []
+        self.caused = Caused()
         self._wanted: dict[tuple[str, str, str], str] = {}
         self._captures_known: dict[str, Capture] = {}
         self._stopping = ExitStack()
@@ -279,26 +287,22 @@ class Daemon:
                 self._tell_feed(outcome)
             changed = changed or outcome.kind == "replaced"
         if changed:
+            if outcome.difference and not outcome.allows:
+                self._hand_over(outcome)
             self.loop.post_new_lists(self.loader.current.blacklist.lookup)
 
     def _tell_feed(self, outcome: Outcome) -> None:
         if outcome.kind == "unchanged":
+    def _hand_over(self, outcome: Outcome) -> None:
+        for take in self.on_difference:
+            try:
+                take(outcome)
+            except Exception:
+                # Somebody's bug must not keep the lists from being refreshed.
+                log.exception("a difference of feed %s was not taken", outcome.feed)
+
             return
-        self._tell(
-            {
-                "timestamp": eve.time_text(time.time()),
-                "event_type": "feed",
-                "feed": {
-                    "name": outcome.feed,
-                    "outcome": outcome.kind,
-                    "reason": outcome.reason,
-                    "detail": outcome.detail,
-                    "added": len(outcome.difference.added),
-                    "removed": len(outcome.difference.removed),
-                    "local_listed": [str(row.prefix) for row in outcome.local_listed[:100]],
-                },
-            }
-        )
+        self._tell(feed_event(outcome, time.time()))
         for row in outcome.local_listed[:100]:
             log.warning("feed %s lists %s, which is ours: look at that machine first", outcome.feed, row.prefix)
 
@@ -339,6 +343,8 @@ class Daemon:
                         del wanted[key]
             if capture.state == "ended":
                 self._captures_known.pop(capture.id, None)
+            if capture.id not in self._captures_known and self.started_at <= capture.created_at:
+                self.caused.captures.update(feeds_in(capture.indicators) if capture.state != "ended" else ())
             else:
                 self._captures_known[capture.id] = capture
         # First nobody expects its frames any more, then its file is complete.
@@ -355,6 +361,7 @@ class Daemon:
         if event.kind == "opened":
             self._tell(eve.alert(event.detection, state="opened"))
             return
+            self.caused.detections.update(feeds_in(event.detection.indicators))
         alert = eve.alert(event.detection, state=event.kind, timestamp=time.time())
         if event.kind == "changed":
             # The log has a detection's opening and closing; who watches live wants the steps between.

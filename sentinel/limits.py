@@ -230,9 +230,9 @@ MAX_FEED_REVISION_BYTES = 1 * KIB
 MAX_FEED_SIDECAR_BYTES = 64 * KIB
 # Our own record of since when what is listed: MAX_FEED_ENTRIES at 44 octets of prefix, unpacked.
 MAX_FEED_SINCE_BYTES = 64 * MIB
-# Indicators of a refresh named in its event, per added, removed and changed, at 120 octets each: 36 KB of the event's
-# 256. Whoever needs all is handed them.
-MAX_FEED_EVENT_INDICATORS = 100
+# Indicators of a refresh named in its event, per added, removed and changed, at 1 KiB each when every character of the
+# group is written as an escape: 150 KiB of the event's 256. Whoever needs all is handed them.
+MAX_FEED_EVENT_INDICATORS = 50
 # Feeds named as overlapping with one feed.
 MAX_FEED_OVERLAPS_SHOWN = 10
 # A server may ask us to stay away for long, but not for ever.

@@ -46,6 +46,8 @@ from sentinel.model import Indicator
 OutcomeKind = Literal["replaced", "unchanged", "quarantined", "failed", "not-due"]
 # Several feeds that are due together share one swap, unless their downloads take longer than this.
 _SWAP_AFTER_S = 5.0
+# What a person who asks waits for a download that is under way.
+_PATIENCE_S = 10.0
 _NOWHERE = Networks([])
 _NO_DIFFERENCE = Difference()
 
@@ -133,18 +135,24 @@ class Loader:
     def refresh(self, name: str, force: bool = False) -> Outcome:
         """Download one feed if it is due, or at once with ``force``. KeyError for an unknown name."""
         held = self._held[name]
-        with self._refreshing:
+        if not self._refreshing.acquire(timeout=_PATIENCE_S):
+            return _outcome(held, "failed", "busy", "another download is under way; try again")
+        try:
             outcome = self._refresh_one(held, force=force)
             if outcome.kind == "replaced":
                 self._swap()
+        finally:
+            self._refreshing.release()
         return outcome
 
     def refresh_due(self) -> list[Outcome]:
         """Take expired indicators out and refresh every feed that is due; feeds with neither are left out."""
         with self._refreshing:
             outcomes = [self._expire(held) for held in self._held.values() if has_expired(held, self._now())]
-            waiting, fetching_s = bool(outcomes), self._fetching_s
-            for held in self._held.values():
+        waiting, fetching_s = bool(outcomes), self._fetching_s
+        for held in self._held.values():
+            # Between two feeds people get their turn.
+            with self._refreshing:
                 outcome = self._refresh_one(held, force=False)
                 if outcome.kind == "not-due":
                     continue
@@ -153,7 +161,8 @@ class Loader:
                 if waiting and self._fetching_s - fetching_s > _SWAP_AFTER_S:
                     self._swap()
                     waiting, fetching_s = False, self._fetching_s
-            if waiting:
+        if waiting:
+            with self._refreshing:
                 self._swap()
         return outcomes
 
@@ -163,16 +172,20 @@ class Loader:
         Only what can be parsed at all can be accepted. KeyError for an unknown name.
         """
         held = self._held[name]
-        with self._refreshing:
+        if not self._refreshing.acquire(timeout=_PATIENCE_S):
+            return _outcome(held, "failed", "busy", "a download is under way; try again")
+        try:
             body = self._cache.quarantined(name) if self._cache is not None else None
             if body is None:
-                return Outcome(name, "unchanged", detail="nothing is in quarantine")
+                return _outcome(held, "unchanged", detail="nothing is in quarantine")
             try:
                 judged = self._judge(held.feed, Fetched(body, Validators()), last_entries=None, accepted=True)
             except FeedError as error:
                 return self._failed(held, error, "quarantined")
             outcome = replace(self._take(held, judged), reason="accepted")
             self._swap()
+        finally:
+            self._refreshing.release()
         return outcome
 
     def since(self, indicator: Indicator) -> float | None:

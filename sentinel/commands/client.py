@@ -74,6 +74,16 @@ class DaemonClient:
         self.ask("POST", f"/feeds/{name}/refresh", {})
         return "refreshed by the daemon"
 
+    def accept_feed(self, name: str) -> str:
+        self.ask("POST", f"/feeds/{name}/accept", {})
+        return "accepted by the daemon"
+
+    def feeds(self) -> list[dict[str, Any]]:
+        """One row per feed."""
+        answer = self.ask("GET", "/feeds")
+        rows = answer.get("feeds") if isinstance(answer, dict) else None
+        return [row for row in rows or () if isinstance(row, dict)]
+
     def _request(
         self, method: str, path: str, timeout_s: float, *, body: dict[str, Any] | None = None, stream: bool = False
     ) -> requests.Response:

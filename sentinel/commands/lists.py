@@ -4,33 +4,33 @@
 
 import ipaddress
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
-from rich.text import Text
 
 from sentinel.blacklist.catalogue import shipped_descriptors
 from sentinel.blacklist.loader import Loader, Outcome
-from sentinel.blacklist.status import FeedStatus
+from sentinel.commands import scores
 from sentinel.commands.client import DaemonClient, DaemonUnreachable
+from sentinel.commands.consequence import on_a_hit
 from sentinel.commands.options import config_option, settings_of
-from sentinel.daemon import loader_of
-
-ON_A_HIT = {
-    "automatic": "captured at once when one of ours initiates, from capture.min_samples on when one of ours answers",
-    "manual": "waits for an operator's approval, then captured",
-    "dry-run": "the rule, its switch and its end are shown; nothing is installed",
-}
+from sentinel.config.settings import Settings
+from sentinel.daemon import loader_of, policy_of
+from sentinel.scorecard import feed_row
+from sentinel.web import views
 
 
 @click.command()
 @click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
 @config_option
 def lookup(addresses: tuple[str, ...], config: Path | None) -> None:
-    """Say which indicators list an address, or why none is in force for it."""
+    """Say which indicators list an address and since when, what wins over them, and what would happen on a hit."""
     for text in addresses:
         try:
             ipaddress.ip_address(text)
@@ -40,19 +40,28 @@ def lookup(addresses: tuple[str, ...], config: Path | None) -> None:
     loader = loader_of(settings)
     loader.load_cached()
     for text in addresses:
-        found = loader.current.blacklist.explain(str(ipaddress.ip_address(text)))
-        click.echo(f"{text}: {'listed' if found.listed else 'not listed'}")
-        for indicator in found.indicators:
-            click.echo(f"  {indicator.prefix}  {indicator.feed}  {indicator.group}")
-        if found.listed:
-            click.echo(f"  on a hit: {ON_A_HIT[settings.capture.mode]}")
-        for allowed in found.allowed_by:
-            click.echo(f"  allowed by {allowed.prefix} ({allowed.source}): it never matches")
-        for dropped in found.dropped:
-            line = dropped.rejected
-            click.echo(f"  {line.prefix} in {dropped.feed} line {line.line} is not in force: {line.reason}")
+        for line in _explained(text, loader, settings):
+            click.echo(line)
     if not len(loader.current.blacklist):
         click.echo("No list is in force yet: sentinel feeds refresh", err=True)
+
+
+def _explained(text: str, loader: Loader, settings: Settings) -> list[str]:
+    found = loader.current.blacklist.explain(str(ipaddress.ip_address(text)))
+    lines = [f"{text}: {'listed' if found.listed else 'not listed'}"]
+    for indicator in found.indicators:
+        at = loader.since(indicator)
+        since = f"  since {views.utc(at)[:19]}Z" if at is not None else ""
+        lines.append(f"  {indicator.prefix}  {indicator.feed}  {indicator.group}{since}")
+    if found.listed:
+        lines += [f"  on a hit: {words}" for words in on_a_hit(found.address, found.indicators, policy_of(settings))]
+    for number, allowed in enumerate(found.allowed_by):
+        also = "also " if number else ""
+        lines.append(f"  {also}allowed by {allowed.prefix} ({allowed.source}){'' if number else ': it never matches'}")
+    for dropped in found.dropped:
+        line = dropped.rejected
+        lines.append(f"  {line.prefix} in {dropped.feed} line {line.line} is not in force: {line.reason}")
+    return lines
 
 
 @click.group()
@@ -62,21 +71,47 @@ def feeds() -> None:
 
 @feeds.command("list")
 @click.option("--catalogue", is_flag=True, help="All feeds that can be enabled by name, with their licences.")
+@click.option("--score", is_flag=True, help="What each feed is worth: what only it lists, and what came of it.")
 @config_option
-def list_feeds(catalogue: bool, config: Path | None) -> None:
+def list_feeds(catalogue: bool, score: bool, config: Path | None) -> None:
     """One line per feed."""
     if catalogue:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("NAME", "TITLE", "LICENCE"):
-            table.add_column(heading, overflow="fold")
-        for feed in shipped_descriptors().values():
-            table.add_row(feed.name, Text(feed.title), Text(feed.licence))
-        _print(table)
+        _print(scores.catalogue(shipped_descriptors().values()))
         return
-    loader = loader_of(settings_of(config))
-    loader.load_cached()
-    _print(_table(loader))
-    if any(status.state in {"stale", "quarantined"} for status in loader.status()):
+    rows = _rows(settings_of(config))
+    _print(scores.score_table(rows) if score else scores.state_table(rows, time.time()))
+    if any(row.get("state") in {"stale", "quarantined"} for row in rows):
+        raise click.exceptions.Exit(1)
+
+
+@feeds.command("show")
+@click.argument("name")
+@config_option
+def show(name: str, config: Path | None) -> None:
+    """Everything about one feed: its state, what was dropped and why, what it is worth, its terms."""
+    rows = _rows(settings_of(config))
+    for row in rows:
+        if row.get("name") == name:
+            for line in scores.details(row):
+                click.echo(line)
+            return
+    raise click.UsageError(_not_enabled(name, [str(row.get("name")) for row in rows]))
+
+
+@feeds.command("accept")
+@click.argument("name")
+@config_option
+def accept(name: str, config: Path | None) -> None:
+    """Put a feed's quarantined download in force, after a look at it: the rules for single lines still hold."""
+    settings = settings_of(config)
+    loader = loader_of(settings)
+    _check_enabled([name], loader)
+
+    def here() -> Outcome:
+        loader.load_cached()
+        return loader.accept(name)
+
+    if _ask(name, DaemonClient.of_settings(settings).accept_feed, here, {"replaced"}):
         raise click.exceptions.Exit(1)
 
 
@@ -87,10 +122,7 @@ def refresh(names: tuple[str, ...], config: Path | None) -> None:
     """Download feeds now, as far as their owners' intervals allow; all of them unless some are named."""
     settings = settings_of(config)
     loader = loader_of(settings)
-    known = [feed.name for feed in loader.feeds]
-    for name in names:
-        if name not in known:
-            raise click.UsageError(f"{name} is not enabled; enabled are: {', '.join(known) or 'none'}")
+    known = _check_enabled(names, loader)
     wrong = 0
     client = DaemonClient.of_settings(settings)
     console = Console(stderr=True)
@@ -98,61 +130,57 @@ def refresh(names: tuple[str, ...], config: Path | None) -> None:
         task = progress.add_task("")
         for name in names or known:
             progress.update(task, description=f"feed {name}")
-            wrong += _refresh_one(name, client, loader)
+            wrong += _ask(
+                name, client.refresh_feed, partial(_refreshed, loader, name), {"replaced", "unchanged", "not-due"}
+            )
     if wrong:
         raise click.exceptions.Exit(1)
 
 
-def _refresh_one(name: str, client: DaemonClient, loader: Loader) -> bool:
-    """Ask the running daemon, which puts the list in force at once; without one, fill the cache for its next start."""
+def _refreshed(loader: Loader, name: str) -> Outcome:
+    loader.load_cached()
+    return loader.refresh(name)
+
+
+def _ask(name: str, daemon: Callable[[str], str], here: Callable[[], Outcome], good: set[str]) -> bool:
+    """Whether it went wrong. The running daemon puts a list in force at once; without one its next start does."""
     try:
-        click.echo(f"{name}: {client.refresh_feed(name)}")
+        click.echo(f"{name}: {daemon(name)}")
     except DaemonUnreachable:
-        loader.load_cached()
-        outcome = loader.refresh(name)
+        outcome = here()
         click.echo(f"{name}: {_said(outcome)}")
-        return outcome.kind in {"failed", "quarantined"}
+        return outcome.kind not in good
     return False
+
+
+def _check_enabled(names: Iterable[str], loader: Loader) -> list[str]:
+    known = [feed.name for feed in loader.feeds]
+    for name in names:
+        if name not in known:
+            raise click.UsageError(_not_enabled(name, known))
+    return known
+
+
+def _not_enabled(name: str, known: list[str]) -> str:
+    return f"{name} is not enabled; enabled are: {', '.join(known) or 'none'}"
+
+
+def _rows(settings: Settings) -> list[dict[str, Any]]:
+    """As the running daemon sees its feeds; without one as its copies on disk are."""
+    try:
+        return DaemonClient.of_settings(settings).feeds()
+    except DaemonUnreachable:
+        loader = loader_of(settings)
+        loader.load_cached()
+        return [views.row(feed_row(status, {}, None)) for status in loader.status()]
 
 
 def _said(outcome: Outcome) -> str:
     if outcome.kind == "replaced":
         change = outcome.difference
-        return f"replaced, {len(change.added)} added, {len(change.removed)} removed"
+        words = f"replaced, {len(change.added)} added, {len(change.removed)} removed"
+        return f"{words}, {len(change.changed)} changed" if change.changed else words
     return f"{outcome.kind} {outcome.detail or outcome.reason}".strip()
-
-
-def _table(loader: Loader) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("FEED", "STATE", "V4", "V6", "REFUSED", "AGE", "DETAIL"):
-        table.add_column(heading, justify="right" if heading in {"V4", "V6", "REFUSED", "AGE"} else "left")
-    for status in loader.status():
-        refused = sum(status.rejected.values()) + status.unreadable
-        table.add_row(
-            status.name,
-            status.state,
-            str(status.entries_v4),
-            str(status.entries_v6),
-            str(refused),
-            _age(status),
-            Text(status.last_error or (f"next {_in(status.next_due_at)}" if status.source.startswith("http") else "")),
-        )
-    return table
-
-
-def _age(status: FeedStatus) -> str:
-    return "never" if status.age_s is None else _span(status.age_s)
-
-
-def _in(at: float) -> str:
-    return "now" if at <= time.time() else "in " + _span(at - time.time())
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:.0f}s"
 
 
 def _print(table: Table) -> None:

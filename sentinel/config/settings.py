@@ -183,13 +183,16 @@ class SwitchEntry(Section):
 
 
 class Feeds(Section):
-    """Which lists are in force: names of the catalogue; ``files`` are own lists, ``PATH[:FORMAT[:GROUP]]``."""
+    """Which lists are in force: names of the catalogue; ``files`` are own lists, ``PATH[:FORMAT[:GROUP]]``.
+
+    What ``allow`` and ``allow_files``, written alike, list never matches.
+    """
 
     enabled: Annotated[tuple[str, ...], Field(strict=False)] = ()
     files: Annotated[tuple[str, ...], Field(strict=False)] = ()
     directory: Path | None = Field(None, strict=False)
     allow: Annotated[tuple[Cidr, ...], Field(strict=False)] = ()
-    allow_files: Annotated[tuple[Path, ...], Field(strict=False)] = ()
+    allow_files: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
 class Erspan(Section):

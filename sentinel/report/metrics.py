@@ -22,7 +22,20 @@ Kind = Literal["counter", "gauge"]
 Reading = tuple[str, Mapping[str, str], float, Kind, str]
 
 LABELS = frozenset(
-    {"feed", "switch", "reason", "state", "listener", "mode", "version", "implementation", "stage", "kind"}
+    {
+        "feed",
+        "switch",
+        "reason",
+        "state",
+        "listener",
+        "mode",
+        "version",
+        "implementation",
+        "stage",
+        "kind",
+        "family",
+        "other",
+    }
 )
 
 _NAME = re.compile(r"sentinel_[a-z][a-z0-9_]*")

@@ -243,6 +243,13 @@ def _add_rows(api: Blueprint, backend: Backend) -> None:
         response.status_code = 202
         return response
 
+    @api.post("/feeds/<name>/accept")
+    def accept_feed(name: str) -> Response:
+        _query()
+        _body()
+        backend.accept_feed(inputs.checked_id(name), _who())
+        return jsonify({"feed": name, "accepted": True})
+
 
 def _never_gone() -> bool:
     return False

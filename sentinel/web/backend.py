@@ -93,6 +93,9 @@ class Backend(Protocol):
     def refresh_feed(self, name: str) -> None:
         """Ask for a feed to be fetched soon; raises ``NotFound``, ``Refused``."""
 
+    def accept_feed(self, name: str, by: str) -> None:
+        """Put a feed's quarantined download in force; raises ``NotFound``, ``Refused``."""
+
     def pcap(self, capture_id: str) -> Pcap | NotHere:
         """Return the files with the mirrored packets; raises ``NotFound``, ``OSError`` where the disk fails."""
 

@@ -136,6 +136,7 @@ GOOD: list[tuple[str, str, str, dict[str, object] | None]] = [
     ("get", "/api/v1/agents", "/api/v1/agents", None),
     ("get", "/api/v1/feeds", "/api/v1/feeds", None),
     ("post", "/api/v1/feeds/{name}/refresh", "/api/v1/feeds/et-compromised/refresh", {}),
+    ("post", "/api/v1/feeds/{name}/accept", "/api/v1/feeds/et-block/accept", {}),
     ("get", "/api/v1/switches", "/api/v1/switches", None),
     ("get", "/api/v1/flows", "/api/v1/flows?limit=1", None),
     ("get", "/api/v1/events", "/api/v1/events?after=0&timeout=1.5", None),
@@ -175,6 +176,9 @@ BAD: list[tuple[int, str, str, str, dict[str, object] | None]] = [
     (409, "get", "/api/v1/captures/{capture_id}/pcap", "/api/v1/captures/c1/pcap", None),
     (404, "get", "/api/v1/captures/{capture_id}/pcap", "/api/v1/captures/none/pcap", None),
     (404, "post", "/api/v1/feeds/{name}/refresh", "/api/v1/feeds/none/refresh", {}),
+    (404, "post", "/api/v1/feeds/{name}/accept", "/api/v1/feeds/none/accept", {}),
+    (409, "post", "/api/v1/feeds/{name}/accept", "/api/v1/feeds/et-compromised/accept", {}),
+    (415, "post", "/api/v1/feeds/{name}/accept", "/api/v1/feeds/et-block/accept", None),
     (400, "get", "/api/v1/events", "/api/v1/events?timeout=1e9", None),
     (404, "get", "/static/{name}", "/static/openapi.json", None),
 ]

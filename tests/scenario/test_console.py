@@ -106,6 +106,20 @@ def test_a_capture_is_started_by_hand_approved_and_extended(page: Page) -> None:
         page.until("document.querySelector('#notice').innerText.includes('not listed')")
 
 
+def test_a_feed_shows_its_worth_and_a_refused_download_is_accepted_after_a_question(page: Page) -> None:
+    backend = live()
+    with serving(backend) as server:
+        page.open(f"http://127.0.0.1:{server.port}/")
+        page.until("document.querySelector('[data-action=accept]')")
+        shown = text(page, "#feeds")
+        for each in ("90 %", "9.6 % in et-block", "2 IPv6", "7 since start", "3 captured", "over 10 times"):
+            assert each in shown
+        page.evaluate("setTimeout(() => document.querySelector('[data-action=accept]').click())")
+        page.until("!document.querySelector('[data-action=accept]')")
+        assert backend.accepted == [("et-block", "loopback")]
+        assert "It was refused: 40000 lines" in page.dialogs[0]
+
+
 def test_an_event_refreshes_the_page_at_once_and_an_open_fold_stays_open(page: Page) -> None:
     backend = live()
     with serving(backend) as server:

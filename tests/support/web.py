@@ -110,6 +110,7 @@ class FakeBackend:
             "c1": {"frames": 4000, "bytes": 1_100_000, "duplicates": 0, "truncated": 0, "lost": 3}
         }
         self.refreshed: list[str] = []
+        self.accepted: list[tuple[str, str]] = []
         self.agent_rows: list[Row] = [
             {
                 "agent": "10.0.0.253",
@@ -134,13 +135,46 @@ class FakeBackend:
                 "attribution": "Proofpoint ET Labs",
                 "state": "ok",
                 "detail": "",
+                "allows": False,
                 "entries": 532,
+                "entries_v4": 530,
+                "entries_v6": 2,
                 "rejected": 1,
+                "rejected_by_reason": {"reserved": 1},
                 "fetched_at": T0 - 3600,
+                "changed_at": T0 - 7200,
                 "checked_at": T0 - 60,
                 "next_at": T0 + 3600,
                 "detections": 1,
-            }
+                "detections_total": 7,
+                "captures_total": 3,
+                "unique_share": 0.904,
+                "overlap": [{"feed": "et-block", "entries": 51, "share": 0.096}],
+            },
+            {
+                "name": "et-block",
+                "title": "Emerging Threats: firewall block list",
+                "url": "https://rules.example/block.txt",
+                "licence": "BSD-3-Clause",
+                "attribution": "Proofpoint ET Labs",
+                "state": "quarantined",
+                "detail": "40000 lines, over 10 times the usual 1600",
+                "allows": False,
+                "entries": 1600,
+                "entries_v4": 1600,
+                "entries_v6": 0,
+                "rejected": 0,
+                "rejected_by_reason": {},
+                "fetched_at": T0 - 50_000,
+                "changed_at": T0 - 50_000,
+                "checked_at": T0 - 60,
+                "next_at": T0 + 3600,
+                "detections": 0,
+                "detections_total": 0,
+                "captures_total": 0,
+                "unique_share": None,
+                "overlap": [],
+            },
         ]
         self.switch_rows: list[Row] = [
             {
@@ -235,6 +269,15 @@ class FakeBackend:
         if name not in {row["name"] for row in self.feed_rows}:
             raise NotFound("no such feed")
         self.refreshed.append(name)
+
+    def accept_feed(self, name: str, by: str) -> None:
+        row = next((row for row in self.feed_rows if row["name"] == name), None)
+        if row is None:
+            raise NotFound("no such feed")
+        if row["state"] != "quarantined":
+            raise Refused("nothing is in quarantine")
+        self.accepted.append((name, by))
+        self.feed_rows = [{**each, "state": "ok", "detail": ""} if each is row else each for each in self.feed_rows]
 
     def pcap(self, capture_id: str) -> Pcap | NotHere:
         more = self._of(capture_id).state != "ended"

@@ -24,6 +24,10 @@ const actions = {
     if (confirm(question)) act(() => send("DELETE", at("captures", item.id), {}));
   },
   pcap: (item) => act(() => download(item)),
+  accept: (item) => {
+    const question = `Put the refused download of ${safe(item.name)} in force? It was refused: ${safe(item.detail)}`;
+    if (confirm(question)) act(() => send("POST", at("feeds", item.name, "accept"), {}));
+  },
   refresh: (item) => act(() => send("POST", at("feeds", item.name, "refresh"), {})),
 };
 
@@ -133,6 +137,7 @@ function showHealth(health, feeds, agents) {
   const line = byId("health");
   line.className = mark.className;
   line.textContent = mark.textContent;
+  feeds = feeds.filter((each) => !each.allows);
   const ages = feeds.filter((each) => each.fetched_at).map((each) => (Date.now() + state.skew - Date.parse(each.fetched_at)) / 1000);
   const entries = feeds.reduce((sum, each) => sum + (typeof each.entries === "number" ? each.entries : 0), 0);
   const perSecond = health.samples_per_s ?? agents.reduce((sum, each) => sum + (each.samples_per_s ?? 0), 0);
@@ -173,7 +178,7 @@ function eventWords(event) {
   if (feed) {
     const ours = Array.isArray(feed.local_listed) && feed.local_listed.length
       ? data(` lists addresses of ours: ${safe(feed.local_listed.join(", "))}`, "why") : null;
-    return [badge(feed.outcome), " ", data(safe(feed.name)), ` +${number(feed.added)} −${number(feed.removed)} `, data(safe(feed.detail || feed.reason), "dim"), ours];
+    return [badge(feed.outcome), " ", data(safe(feed.name)), ` +${number(feed.added)} −${number(feed.removed)} ${feed.changed ? `~${number(feed.changed)} ` : ""}`, data(safe(feed.detail || feed.reason), "dim"), ours];
   }
   return [event.sentinel?.state ? badge(event.sentinel.state) : null, " ", data(safe(event.alert?.signature ?? event.message ?? event.event_type))];
 }

@@ -3,7 +3,7 @@
 // What each table shows of its rows, and what it teaches while it has none.
 
 import { data, element, lines } from "./dom.js";
-import { bytes, clock, day, number, protocol, rate, safe } from "./text.js";
+import { bytes, clock, day, number, percent, protocol, rate, safe } from "./text.js";
 
 const ARROWS = { outbound: "→", inbound: "←", both: "↔", transit: "⇢" };
 const LIVE = new Set(["wanted", "pending", "queued", "installing", "active", "failed"]);
@@ -147,17 +147,34 @@ export function feedTable(actions) {
     empty: "No feed is configured, so no address is listed. “sentinel feeds list” shows the ones that come with Sentinel.",
     columns: [
       { label: "Feed", head: true, cell: (item) => lines(data(safe(item.name)), data(safe(item.title), "dim")) },
-      { label: "State", cell: (item) => lines(badge(item.state), item.detail ? data(safe(item.detail), "why") : null) },
+      { label: "State", cell: (item) => lines(badge(item.state), item.allows ? element("span", { class: "dim" }, "never matches") : null, item.detail ? data(safe(item.detail), "why") : null) },
       { label: "In force", cls: "figure", cell: (item) => lines(element("span", {}, number(item.entries)),
-        item.rejected ? element("span", { class: "dim" }, `${number(item.rejected)} dropped`) : null) },
-      { label: "Age", cls: "figure", cell: (item) => item.fetched_at
-        ? element("span", { "data-since": Date.parse(item.fetched_at), title: day(item.fetched_at) }, "…") : "–" },
-      { label: "Open detections", cls: "figure", cell: (item) => number(item.detections) },
+        item.entries_v6 ? element("span", { class: "dim" }, `${number(item.entries_v6)} IPv6`) : null,
+        item.rejected ? element("span", { class: "dim", title: dropped(item) }, `${number(item.rejected)} dropped`) : null) },
+      { label: "Only here", cls: "figure", cell: (item) => lines(element("span", {}, percent(item.unique_share)), ...overlap(item)) },
+      { label: "Age", cls: "figure", cell: (item) => lines(since(item.fetched_at),
+        item.changed_at ? element("span", { class: "dim" }, "changed ", since(item.changed_at), " ago") : null) },
+      { label: "Detections", cls: "figure", cell: (item) => lines(element("span", {}, `${number(item.detections)} open`),
+        typeof item.detections_total === "number" ? element("span", { class: "dim" }, `${number(item.detections_total)} since start`) : null,
+        item.captures_total ? element("span", { class: "dim" }, `${number(item.captures_total)} captured`) : null) },
       { label: "Licence and source", cell: (item) => lines(data(safe(item.licence)), data(safe(item.attribution), "dim"), data(safe(item.url), "mono dim")) },
       { label: "Next", cls: "figure", cell: (item) => lines(item.next_at ? time(item.next_at) : null,
+        item.state === "quarantined" ? button("Accept", "accept", safe(item.name), () => actions.accept(item)) : null,
         button("Refresh", "refresh", safe(item.name), () => actions.refresh(item))) },
     ],
   };
+}
+
+function since(text) {
+  return text ? element("span", { "data-since": Date.parse(text), title: day(text) }, "…") : element("span", {}, "–");
+}
+
+function dropped(item) {
+  return Object.entries(item.rejected_by_reason ?? {}).map(([reason, count]) => `${number(count)} ${safe(reason)}`).join(", ");
+}
+
+function overlap(item) {
+  return (item.overlap ?? []).slice(0, 2).map((each) => element("span", { class: "dim" }, `${percent(each.share)} in `, data(safe(each.feed))));
 }
 
 export function agentTable() {

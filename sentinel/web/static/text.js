@@ -24,6 +24,11 @@ export function rate(value) {
   return value >= 100 ? number(Math.round(value)) : String(Math.round(value * 10) / 10);
 }
 
+// A share, 0 to 1.
+export function percent(value) {
+  return typeof value === "number" && Number.isFinite(value) ? `${(100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0)} %` : "–";
+}
+
 export function bytes(value) {
   if (typeof value !== "number") return "–";
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];

@@ -233,6 +233,12 @@ def test_changes_reach_the_backend_with_who_asked(client: FlaskClient, backend: 
     assert backend.refreshed == ["et-compromised"]
 
 
+def test_a_quarantined_feed_is_accepted_by_hand(client: FlaskClient, backend: FakeBackend) -> None:
+    assert posted(client, "/api/v1/feeds/et-block/accept", b"{}", 200) == {"feed": "et-block", "accepted": True}
+    assert "quarantine" in str(posted(client, "/api/v1/feeds/et-compromised/accept", b"{}", 409))
+    assert backend.accepted == [("et-block", "loopback")]
+
+
 def test_a_pcap_comes_whole_and_under_a_harmless_name(
     client: FlaskClient, backend: FakeBackend, tmp_path: Path
 ) -> None:

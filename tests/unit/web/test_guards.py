@@ -118,7 +118,12 @@ def test_a_write_comes_from_our_own_page_or_from_no_page(headers: dict[str, str]
 )
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/api/v1/captures"), ("DELETE", "/api/v1/captures/c1"), ("POST", "/api/v1/feeds/et-compromised/refresh")],
+    [
+        ("POST", "/api/v1/captures"),
+        ("DELETE", "/api/v1/captures/c1"),
+        ("POST", "/api/v1/feeds/et-compromised/refresh"),
+        ("POST", "/api/v1/feeds/et-block/accept"),
+    ],
 )
 def test_a_write_is_json_as_only_a_preflight_could_allow(kind: str | None, method: str, path: str) -> None:
     answer = client().open(path, method=method, data=b'{"local_ip":"10.1.0.5"}', content_type=kind)

@@ -24,6 +24,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "scan": {"sflow", "blacklist", "detect"},
     "scanning": {"scan", "sflow", "blacklist"},
     "loop": {"capture", "detect", "report"},
+    "scorecard": {"blacklist", "report"},
 }
 COMPOSERS = {"daemon", "cli", "backend", "demo", "__main__", "__init__", "replay", "commands"}
 # Pure stages: what decides or parses does not look at the clock, the disk or the wire.
@@ -31,6 +32,7 @@ PURE = ["detect/*", "scan/*", "sflow/datagram.py", "sflow/header.py", "sflow/rec
 PURE += ["capture/engine.py", "capture/policy.py", "capture/switchbook.py", "capture/lifecycle.py", "capture/rules.py"]
 PURE += ["capture/planner.py", "capture/placing.py", "capture/ledger.py", "capture/ending.py", "capture/reconcile.py"]
 PURE += ["capture/budget.py"]
+PURE += ["blacklist/differences.py", "blacklist/overlap.py", "blacklist/rules.py", "blacklist/unpack.py"]
 PURE += ["blacklist/trie.py", "blacklist/formats/*", "erspan/decapsulate.py", "erspan/fragments.py", "report/eve.py"]
 IMPURE_MODULES = {"socket", "time", "threading", "logging", "os", "subprocess", "requests", "flask", "random"}
 # inet_pton and inet_ntop are arithmetic that happens to live in the socket module.

@@ -285,14 +285,12 @@ class Daemon:
         for outcome in outcomes:
             if outcome.kind != "not-due":
                 self._tell_feed(outcome)
-            changed = changed or outcome.kind == "replaced"
-        if changed:
             if outcome.difference and not outcome.allows:
                 self._hand_over(outcome)
+            changed = changed or outcome.kind == "replaced"
+        if changed:
             self.loop.post_new_lists(self.loader.current.blacklist.lookup)
 
-    def _tell_feed(self, outcome: Outcome) -> None:
-        if outcome.kind == "unchanged":
     def _hand_over(self, outcome: Outcome) -> None:
         for take in self.on_difference:
             try:
@@ -301,6 +299,8 @@ class Daemon:
                 # Somebody's bug must not keep the lists from being refreshed.
                 log.exception("a difference of feed %s was not taken", outcome.feed)
 
+    def _tell_feed(self, outcome: Outcome) -> None:
+        if outcome.kind == "unchanged":
             return
         self._tell(feed_event(outcome, time.time()))
         for row in outcome.local_listed[:100]:
@@ -341,10 +341,10 @@ class Daemon:
                         wanted[key] = capture.id
                     elif wanted.get(key) == capture.id:
                         del wanted[key]
-            if capture.state == "ended":
-                self._captures_known.pop(capture.id, None)
             if capture.id not in self._captures_known and self.started_at <= capture.created_at:
                 self.caused.captures.update(feeds_in(capture.indicators) if capture.state != "ended" else ())
+            if capture.state == "ended":
+                self._captures_known.pop(capture.id, None)
             else:
                 self._captures_known[capture.id] = capture
         # First nobody expects its frames any more, then its file is complete.
@@ -359,9 +359,9 @@ class Daemon:
 
     def tell_detection(self, event: DetectionEvent) -> None:
         if event.kind == "opened":
+            self.caused.detections.update(feeds_in(event.detection.indicators))
             self._tell(eve.alert(event.detection, state="opened"))
             return
-            self.caused.detections.update(feeds_in(event.detection.indicators))
         alert = eve.alert(event.detection, state=event.kind, timestamp=time.time())
         if event.kind == "changed":
             # The log has a detection's opening and closing; who watches live wants the steps between.

@@ -599,6 +599,7 @@ def test_nothing_is_installed_on_a_switch_before_it_told_what_it_holds() -> None
     """After the store was lost, its orphan may be of the very pair that is wanted: never two rules for one pair."""
     world = World()
     world.sight()
+    world.run(1)
     world.stored.clear()
     world.switches["leaf1"].fault = "nonsense"
     world.start()

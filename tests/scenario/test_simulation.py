@@ -77,7 +77,7 @@ def load_not_checked(patch: pytest.MonkeyPatch) -> None:
     [
         (renewed_once_a_lease, 2, "ran out though everybody was well"),
         (reconciliation_skipped, 0, "has been missing"),
-        (orphans_left_alone, 2, "after its capture ended"),
+        (orphans_left_alone, 2, "two rules on"),
         (budget_not_checked, 0, "entries on"),
         (load_not_checked, 3, "more than it may"),
         (foreign_rules_swept, 0, "not ours to remove"),

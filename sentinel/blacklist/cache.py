@@ -13,7 +13,7 @@ import os
 import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sentinel.limits import MAX_FEED_BYTES, MAX_FEED_SIDECAR_BYTES
 
@@ -62,7 +62,7 @@ class FeedCache:
             return state, None, ""
         try:
             with self._body(name, state.sha256).open("rb") as file:
-                body = file.read(MAX_FEED_BYTES + 1)
+                body = _read(file)
         except OSError as error:
             return _without_body(state), None, f"the cached copy cannot be read: {error.strerror}"
         if hashlib.sha256(body).hexdigest() != state.sha256:
@@ -89,7 +89,7 @@ class FeedCache:
         """What was kept by ``save_since``; empty without it."""
         try:
             with (self._folder / f"{name}.since").open("rb") as file:
-                return file.read(MAX_FEED_BYTES)
+                return _read(file)
         except OSError:
             return b""
 
@@ -107,7 +107,7 @@ class FeedCache:
         """The refused download, if one is kept."""
         try:
             with self._quarantined(name).open("rb") as file:
-                return file.read(MAX_FEED_BYTES + 1)
+                return _read(file)
         except OSError:
             return None
 
@@ -128,6 +128,11 @@ class FeedCache:
 def digest(body: bytes) -> str:
     """The SHA-256 of a body, in hexadecimal."""
     return hashlib.sha256(body).hexdigest()
+
+
+def _read(file: BinaryIO) -> bytes:
+    """At most a feed's limit and one octet, with no more room made for it than the file is long."""
+    return file.read(min(os.fstat(file.fileno()).st_size, MAX_FEED_BYTES) + 1)
 
 
 def _without_body(state: FeedState) -> FeedState:

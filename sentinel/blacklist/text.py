@@ -26,10 +26,14 @@ def decode(data: bytes) -> str:
 def is_html(text: str) -> bool:
     """Whether an error page, a log-in page or a captive portal came instead of the list.
 
-    Behind other text it takes two lines: one alone may be what somebody wrote to have the whole list refused.
+    It takes two lines with markup, or one that is all there is: one among others may be what somebody wrote to have the
+    whole list refused, and a page that is not known here has no readable line.
     """
     start = text[:_SNIFFED].lstrip("\ufeff \t\r\n")
-    return start.startswith("<") or len(_HTML.findall(start)) > 1
+    lines = [line.lstrip() for line in start.split("\n") if line.strip()]
+    from_the_start = start.startswith("<")
+    marked = sum(line.startswith("<") for line in lines) if from_the_start else len(_HTML.findall(start))
+    return marked > 1 or marked == len(lines) == 1
 
 
 def _utf16_without_bom(start: bytes) -> str | None:

@@ -28,9 +28,13 @@ Answer = Callable[[Request, socket.socket], None]
 
 @dataclass(slots=True)
 class FeedServer:
-    """``answers`` maps a path to what happens there; ``requests`` are all heads that came, in order."""
+    """``answers`` maps a path to what happens there; ``requests`` are all heads that came, in order.
+
+    ``client_ca`` is what clients' certificates are checked with: one without such a certificate is not heard.
+    """
 
     tls: Path | None = None
+    client_ca: Path | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     _socket: socket.socket = field(init=False)
@@ -87,6 +91,9 @@ class FeedServer:
             if self.tls is not None:
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 context.load_cert_chain(self.tls)
+                if self.client_ca is not None:
+                    context.load_verify_locations(self.client_ca)
+                    context.verify_mode = ssl.CERT_REQUIRED
                 connection = context.wrap_socket(connection, server_side=True)
                 self._open.append(connection)
             request = _read_head(connection)
@@ -142,6 +149,24 @@ def endless(request: Request, connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
     while True:
         connection.sendall(b"192.0.2.1\n" * 4096)
+
+
+def tunnel(request: Request, connection: socket.socket) -> None:
+    """What a proxy does for CONNECT: octets both ways, unread."""
+    host, _, port = request.path.rpartition(":")
+    with socket.create_connection((host, int(port))) as far:
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=_pump, args=(far, connection), daemon=True)
+        back.start()
+        _pump(connection, far)
+        back.join(5)
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(4096):
+            sink.sendall(chunk)
+        sink.shutdown(socket.SHUT_WR)
 
 
 def trickle(data: bytes, pause_s: float) -> Answer:

@@ -3,9 +3,11 @@
 """One download against a server that misbehaves: never more than the limits, always a reason."""
 
 import gzip
+import io
 import shutil
 import time
 import tracemalloc
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -266,6 +268,101 @@ def test_a_token_goes_to_its_own_host_only_and_into_no_message(tmp_path: Path) -
     assert server.requests[0].headers["authorization"] == "Bearer s3cret-of-ours"
     assert "authorization" not in other.requests[0].headers
     assert "s3cret" not in str(caught.value)
+
+
+@needs_openssl
+def test_headers_go_to_their_own_host_only_and_secret_ones_into_no_message(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("s3cret of ours\n")
+    both = srv.self_signed(tmp_path)
+    with srv.FeedServer(tls=both) as server, srv.FeedServer(tls=both) as other:
+        other.serve("/l", srv.status("500 Oops"))
+        described = feed(
+            server.serve("/l", srv.redirect(other.url("/l"))),
+            ca_file=tmp_path / "cert.pem",
+            headers=(("Accept", "application/taxii+json;version=2.1"), ("X-Who", "me")),
+            header_files=(("X-Api-Key", key),),
+            revision_url=other.serve("/rev", srv.body(b"7")),
+        )
+        with pytest.raises(FeedError) as caught:
+            fetcher().fetch(described, NOTHING, 0.0)
+        key.write_text("s3cret\nof ours")
+        with pytest.raises(FeedError) as two_lines:
+            fetcher().fetch(described, NOTHING, 0.0)
+        key.unlink()
+        with pytest.raises(FeedError) as absent:
+            fetcher().fetch(described, NOTHING, 0.0)
+    (request,) = server.requests
+    assert (request.headers["x-api-key"], request.headers["x-who"]) == ("s3cret of ours", "me")
+    assert request.headers["accept"] == "application/taxii+json;version=2.1"
+    for at_the_other in other.requests:
+        assert not {"x-api-key", "x-who"} & at_the_other.headers.keys()
+    assert (two_lines.value.reason, absent.value.reason) == ("header", "header")
+    assert "s3cret" not in str(caught.value) + str(two_lines.value)
+
+
+@needs_openssl
+def test_a_client_certificate_opens_the_door_of_its_own_host(tmp_path: Path) -> None:
+    both = srv.self_signed(tmp_path)
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    with srv.FeedServer(tls=both, client_ca=certificate) as server, srv.FeedServer(tls=both) as other:
+        url = server.serve("/l", srv.body(LIST))
+        described = feed(url, ca_file=certificate)
+        with pytest.raises(FeedError):
+            fetcher().fetch(described, NOTHING, 0.0)
+        separate = replace(described, client_cert=certificate, client_key=key)
+        assert fetcher().fetch(separate, NOTHING, 0.0) == Fetched(LIST, NOTHING)
+        assert fetcher().fetch(replace(described, client_cert=both), NOTHING, 0.0) == Fetched(LIST, NOTHING)
+        # Led there by another feed's host the certificate is not shown.
+        elsewhere = replace(separate, url=other.serve("/l", srv.redirect(url)))
+        with pytest.raises(FeedError):
+            fetcher().fetch(elsewhere, NOTHING, 0.0)
+
+
+@needs_openssl
+def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    both = srv.self_signed(tmp_path)
+    locked = tmp_path / "locked.pem"
+    locked.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
+    with srv.FeedServer(tls=both) as server:
+        described = feed(server.serve("/l", srv.body(LIST)), ca_file=tmp_path / "cert.pem", client_cert=both)
+        for client_key, reason in ((tmp_path / "none", "client-cert"), (locked, "tls")):
+            with pytest.raises(FeedError) as caught:
+                fetcher().fetch(replace(described, client_key=client_key), NOTHING, 0.0)
+            assert caught.value.reason == reason
+        (tmp_path / "none").write_text("hello")
+        with pytest.raises(FeedError, match="is not PEM"):
+            fetcher().fetch(replace(described, client_key=tmp_path / "none"), NOTHING, 0.0)
+
+
+@needs_openssl
+def test_tls_goes_through_a_proxy_of_the_environment_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = srv.self_signed(tmp_path)
+    with srv.FeedServer(tls=both) as server, srv.FeedServer() as proxy:
+        url = server.serve("/l", srv.body(LIST))
+        proxy.serve(url.removeprefix("https://").split("/")[0], srv.tunnel)
+        monkeypatch.setenv("https_proxy", proxy.url("").rstrip("/"))
+        monkeypatch.delenv("no_proxy", raising=False)
+        described = feed(url, ca_file=tmp_path / "cert.pem", headers=(("X-Who", "me"),))
+        assert fetcher().fetch(described, NOTHING, 0.0) == Fetched(LIST, NOTHING)
+    assert server.requests[0].headers["x-who"] == "me"
+    assert "x-who" not in proxy.requests[0].headers
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zip"])
+def test_a_packed_list_is_unpacked_from_server_and_file(server: srv.FeedServer, tmp_path: Path, kind: str) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("list.txt", LIST)
+        archive.writestr("readme.txt", "hello")
+    packed = gzip.compress(LIST) if kind == "gzip" else data.getvalue()
+    described = feed(server.serve("/l", srv.body(packed)), member="list.txt")
+    assert fetcher().fetch(described, NOTHING, 0.0) == Fetched(LIST, NOTHING)
+    path = tmp_path / "own"
+    path.write_bytes(packed)
+    fetched = fetcher().fetch(replace(Feed.for_file(path), member="list.txt"), NOTHING, 0.0)
+    assert fetched is not None
+    assert fetched.body == LIST
 
 
 @needs_openssl

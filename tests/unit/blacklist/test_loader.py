@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from sentinel.blacklist.catalogue import Feed, shipped_descriptors
+from sentinel.blacklist.differences import Difference
 from sentinel.blacklist.fetch import HttpFetcher
 from sentinel.blacklist.loader import Loader, Outcome
 from sentinel.blacklist.rules import LocalListed
 from sentinel.blacklist.status import FeedStatus
+from sentinel.blacklist.trie import Allowed
 from sentinel.errors import ConfigError
 from sentinel.limits import MAX_FEED_AGE_WITHOUT_BODY_S
 from sentinel.model import Indicator
@@ -424,6 +426,114 @@ def test_a_warning_list_is_an_allow_list(bench: Bench, tmp_path: Path) -> None:
     loader.refresh("listed")
     assert not loader.current.blacklist.lookup("1.1.1.1")
     assert loader.current.blacklist.lookup("1.1.1.2")
+
+
+def test_since_when_is_known_after_a_restart_and_after_other_changes(bench: Bench) -> None:
+    loader = bench.good()
+    begun = bench.time
+    bench.server.serve("/l", srv.body(GOOD.replace(b"1.1.1.4", b"1.1.1.5")))
+    bench.time += HOUR
+    loader.refresh("listed")
+    old, new, gone = (Indicator(f"1.1.1.{n}/32", "listed", "g") for n in (1, 5, 4))
+    again = bench.loader()
+    again.load_cached()
+    for each in (loader, again):
+        assert [each.since(one) for one in (old, new, gone)] == [begun, begun + HOUR, None]
+    assert loader.since(Indicator("1.1.1.1/32", "nobody", "g")) is None
+    # Listed anew after an absence is listed since then.
+    bench.server.serve("/l", srv.body(GOOD))
+    bench.time += HOUR
+    again.refresh("listed")
+    assert again.since(gone) == begun + 2 * HOUR
+
+
+def test_since_when_holds_for_files_of_ones_own_too(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "own.txt"
+    path.write_text("192.168.7.7\n")
+    loader = bench.loader(Feed.for_file(path))
+    loader.load_cached()
+    begun = bench.time
+    bench.time += HOUR
+    path.write_text("192.168.7.7\n192.168.7.8\n")
+    again = bench.loader(Feed.for_file(path))
+    again.load_cached()
+    assert [again.since(Indicator(f"192.168.7.{n}/32", "own", "own")) for n in (7, 8)] == [begun, bench.time]
+
+
+def test_another_group_or_validity_is_a_change(bench: Bench) -> None:
+    bench.server.serve("/l", srv.body(b"1.1.1.1,1,10\n1.1.1.2,2,20\n1.1.1.3,3,30\n"))
+    loader = bench.loader(bench.feed(format="suricata-iprep"))
+    loader.refresh("listed")
+    bench.server.serve("/l", srv.body(b"1.1.1.1,1,99\n1.1.1.2,9,20\n1.1.1.3,3,30\n"))
+    bench.time += HOUR
+    change = loader.refresh("listed").difference
+    assert change == Difference(
+        changed=(Indicator("1.1.1.1/32", "listed", "category 1"), Indicator("1.1.1.2/32", "listed", "category 9"))
+    )
+
+
+def test_a_feed_of_what_never_matches(bench: Bench) -> None:
+    bench.server.serve("/l", srv.body(GOOD))
+    url = bench.server.serve("/allowed", srv.body(b'{"list": ["1.1.1.0/31", "10.1.0.0/16", "0.0.0.0/0"]}'))
+    resolvers = Feed("resolvers", "misp-warninglist", "resolvers", url=url, min_interval_s=HOUR, allows=True)
+    loader = bench.loader(bench.feed(), resolvers)
+    outcomes = loader.refresh_due()
+    assert [(each.kind, each.allows, each.local_listed) for each in outcomes] == [
+        ("replaced", False, ()),
+        ("replaced", True, ()),
+    ]
+    assert [bool(loader.current.blacklist.lookup(f"1.1.1.{n}")) for n in (1, 2)] == [False, True]
+    assert loader.current.blacklist.explain("1.1.1.1").allowed_by == (Allowed("1.1.1.0/31", "resolvers"),)
+    assert len(loader.current.blacklist) == 4
+    row = loader.status()[1]
+    assert (row.allows, row.accepted, row.rejected) == (True, 2, {"floor": 1})
+    # It changes, it is refused, it is kept, like any feed; what it no longer allows matches again.
+    bench.server.serve("/allowed", srv.body(b"<html>\n<body>"))
+    bench.time += HOUR
+    assert [each.kind for each in loader.refresh_due()] == ["unchanged", "quarantined"]
+    assert not loader.current.blacklist.lookup("1.1.1.1")
+    bench.server.serve("/allowed", srv.body(b'{"list": ["9.9.9.9"]}'))
+    bench.time += HOUR
+    assert [each.kind for each in loader.refresh_due()] == ["unchanged", "replaced"]
+    assert loader.current.blacklist.lookup("1.1.1.1")
+
+
+def test_an_allow_file_is_read_again_and_keeps_its_copy_when_it_goes_bad(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "allow.txt"
+    path.write_text("1.1.1.1\n")
+    bench.server.serve("/l", srv.body(GOOD))
+    loader = bench.loader(allow_files=[f"{path}:plain:ours"])
+    loader.refresh("listed")
+    assert loader.current.blacklist.explain("1.1.1.1").allowed_by == (Allowed("1.1.1.1/32", f"{path} (ours)"),)
+    path.write_text("1.1.1.2\n")
+    bench.time += HOUR
+    loader.refresh_due()
+    assert [bool(loader.current.blacklist.lookup(f"1.1.1.{n}")) for n in (1, 2)] == [True, False]
+    path.write_text("rubbish\n" * 9)
+    bench.time += HOUR
+    loader.refresh_due()
+    assert not loader.current.blacklist.lookup("1.1.1.2")
+    assert loader.status()[1].state == "quarantined"
+
+
+def test_a_score_is_made_when_lists_come_into_force(bench: Bench) -> None:
+    bench.server.serve("/l", srv.body(GOOD))
+    other = bench.feed(name="other", url=bench.server.serve("/o", srv.body(b"1.1.1.0/31\n9.9.9.9\n")))
+    loader = bench.loader(bench.feed(), other)
+    loader.refresh_due()
+    listed, others = (row.overlap for row in loader.status())
+    assert (listed.unique, dict(listed.shared)) == (3, {"other": 1})
+    assert (others.unique, others.unique_share, dict(others.shared)) == (2, 1.0, {})
+
+
+def test_a_person_does_not_wait_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentinel.blacklist.loader._PATIENCE_S", 0.01)
+    loader = bench.good()
+    with loader._refreshing:
+        assert [(each.kind, each.reason) for each in (loader.refresh("listed"), loader.accept("listed"))] == [
+            ("failed", "busy")
+        ] * 2
+    assert loader.refresh("listed").kind == "not-due"
 
 
 def test_an_unknown_feed() -> None:

@@ -126,7 +126,7 @@ def lines(count: int) -> str:
     ("text", "last", "expected"),
     [
         (lines(10), None, None),
-        ("<html>" + lines(10), None, "html"),
+        ("<html>\n<body>" + lines(10), None, "html"),
         ("", None, "empty"),
         ("# nothing today\n", 0, "empty"),
         ("10.1.2.3\n" * 5, None, "empty"),

@@ -25,6 +25,10 @@ OUR_COOKIES = "cookie=0x{:04x}000000000000/0xffff000000000000".format(COOKIE_TAG
 # The highest but one: 65535 stays free for somebody's drop.
 TOP_PRIORITY = 65534
 
+# The switch prints milliseconds; its answer may have been on the way for a while.
+_CLOCK_ERROR_S = 0.01
+_ASKING_S = 1.0
+
 _HEAD = re.compile(r"([a-z0-9_]+)=([^,\s]+)")
 _SET = re.compile(r"set_field:([^,()]+)->([a-z0-9_]+)")
 _CLONE = re.compile(r'clone\((set_field:[^()]*),output:"?([^,()"]+)"?\)')
@@ -54,21 +58,26 @@ class Shape(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """``timeout_s`` 0: without end."""
+    """``lease_s`` is what is left of the lease, infinite where it has no end."""
 
     key: RuleKey
     cookie: int
     shape: Shape
-    timeout_s: int
+    lease_s: float
+
+    @property
+    def timeout_s(self) -> int:
+        """The flow's own hard timeout, in whole seconds and never before the lease's end; 0 is none."""
+        return 0 if math.isinf(self.lease_s) else min(math.ceil(self.lease_s), MAX_HARD_TIMEOUT_S)
 
 
 class Installed(NamedTuple):
-    """A flow with our tag. ``shape`` ``None``: nothing we would install. ``left_s`` ``None``: without end."""
+    """A flow with our tag. ``shape`` ``None``: nothing we would install. ``left_s`` is infinite without an end."""
 
     cookie: int
     shape: Optional[Shape]
     counted: Count
-    left_s: Optional[float]
+    left_s: float
 
 
 # --- rules to flows -------------------------------------------------------------------------------
@@ -79,15 +88,15 @@ def wanted_flows(targets: Sequence[Target], look: Look, now: Instant) -> List[Wa
 
     Rules that match the same packets stand below one another: as with iptables the first one takes them all.
     """
-    timeouts: Dict[RuleKey, int] = {}
+    leases: Dict[RuleKey, float] = {}
     rules: Dict[RuleKey, Rule] = {}
     for target in targets:
-        timeout_s = _timeout(target, now)
-        if timeout_s is None:
+        lease_s = math.inf if target.acl.lease is None else remaining_s(target.acl.lease, now)
+        if lease_s == 0:
             continue
         for rule in target.rules:
             rules.setdefault(rule.key, rule)
-            timeouts[rule.key] = _longer(timeouts[rule.key], timeout_s) if rule.key in timeouts else timeout_s
+            leases[rule.key] = max(lease_s, leases.get(rule.key, 0.0))
     below: Dict[Tuple[int, str, str], int] = {}
     flows: List[Wanted] = []
     for key, rule in rules.items():
@@ -95,7 +104,7 @@ def wanted_flows(targets: Sequence[Target], look: Look, now: Instant) -> List[Wa
         rank = below.get(pair, 0)
         below[pair] = rank + 1
         shape = Shape(TOP_PRIORITY - rank, port_of(rule.port), *pair, *rule.erspan_pair, look)
-        flows.append(Wanted(key, cookie_of(key, shape.priority), shape, timeouts[key]))
+        flows.append(Wanted(key, cookie_of(key, shape.priority), shape, leases[key]))
     return flows
 
 
@@ -107,18 +116,6 @@ def port_of(name: str) -> str:
 def cookie_of(key: RuleKey, priority: int) -> int:
     digest = hashlib.sha256(repr((key, priority)).encode("ascii")).digest()
     return (COOKIE_TAG << 48) | int.from_bytes(digest[:6], "big")
-
-
-def _timeout(target: Target, now: Instant) -> Optional[int]:
-    """The flow's own hard timeout; ``None`` where the lease has run out."""
-    if target.acl.lease is None:
-        return 0
-    left = math.ceil(remaining_s(target.acl.lease, now))
-    return min(left, MAX_HARD_TIMEOUT_S) if left > 0 else None
-
-
-def _longer(one_s: int, other_s: int) -> int:
-    return 0 if 0 in (one_s, other_s) else max(one_s, other_s)
 
 
 def add_line(flow: Wanted, ports: Dict[str, int]) -> str:
@@ -178,7 +175,7 @@ def read_flows(text: str, register: int) -> List[Installed]:
             continue
         if separator and cookie >> 48 == COOKIE_TAG:
             shape = _shape(words, head, actions, register)
-            found.append(Installed(cookie, shape, count, timeout_s - age_s if timeout_s else None))
+            found.append(Installed(cookie, shape, count, timeout_s - age_s if timeout_s else math.inf))
     return found
 
 
@@ -246,7 +243,7 @@ def difference(wanted: Sequence[Wanted], installed: Sequence[Installed]) -> Diff
             # The same flow in another shape is another flow to the switch unless its match is the same.
             if found is not None and _match(found.shape) != _match(flow.shape):
                 result.gone.append(found.cookie)
-        elif not _ends_right(flow.timeout_s, found.left_s):
+        elif not _ends_right(flow.lease_s, found.left_s):
             result.stale.append(flow)
     result.gone.extend(there)
     return result
@@ -256,9 +253,13 @@ def _match(shape: Optional[Shape]) -> Optional[Tuple[object, ...]]:
     return None if shape is None else (*shape[:5], shape.look.register)
 
 
-def _ends_right(timeout_s: int, left_s: Optional[float]) -> bool:
-    """Within a second or two, which is what whole seconds allow; a capped timeout may run down to its half."""
-    if left_s is None or timeout_s == 0:
-        return left_s is None and timeout_s == 0
-    least = timeout_s - 1.5 if timeout_s < MAX_HARD_TIMEOUT_S else MAX_HARD_TIMEOUT_S / 2
-    return least <= left_s <= timeout_s + 1.5
+def _ends_right(lease_s: float, left_s: float) -> bool:
+    """Never before the lease, and not much later; what is capped may run down to its half.
+
+    However short the lease, each renewal of it must reach the flow: only one that was not renewed is left alone, whose
+    whole seconds end up to one later.
+    """
+    if math.isinf(lease_s) or math.isinf(left_s):
+        return lease_s == left_s
+    least = lease_s if lease_s <= MAX_HARD_TIMEOUT_S else MAX_HARD_TIMEOUT_S / 2
+    return least - _CLOCK_ERROR_S <= left_s <= min(lease_s, MAX_HARD_TIMEOUT_S) + 1 + _ASKING_S

@@ -12,13 +12,17 @@ datagram's. Pairs and flows of some samples are gathered before they are looked 
 its way meanwhile.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AsStringAndSize
-from cpython.ref cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from sentinel._receive cimport Batch, Slot
+
+import dataclasses
+import types
 
 from sentinel import limits
 from sentinel.limits import MAX_AGENT_STREAMS, MAX_FLOWS
@@ -32,6 +36,13 @@ from sentinel.sflow.records import layouts, tag_number
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+    str PyUnicode_DecodeASCII(const char *text, Py_ssize_t size, const char *errors)
+
+cdef extern from "structmember.h":
+    ctypedef struct PyMemberDef:
+        Py_ssize_t offset
+    ctypedef struct PyMemberDescrObject:
+        PyMemberDef *d_member
 
 cdef extern from "arpa/inet.h" nogil:
     int AF_INET
@@ -106,7 +117,9 @@ include "native/health.pxi"
 include "native/flows.pxi"
 include "native/header.pxi"
 include "native/records.pxi"
+include "native/matches.pxi"
 include "native/batch.pxi"
 include "native/scan.pxi"
 
 _load_layouts()
+_load_fields()

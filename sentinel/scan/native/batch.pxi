@@ -4,9 +4,9 @@
 
 cdef enum:
     # Samples gathered before their pairs are looked up, while the memory for that is fetched.
-    QUEUE = 16
+    QUEUE = 32
     # Addresses of these that may be listed: both of every pair.
-    CANDIDATES = 288
+    CANDIDATES = 576
     # Hits gathered before Python is told: taking the GIL may mean to wait for it.
     HITS = 512
     # Records of a sample; one with more goes to the plain twin. Agents send two to six.

@@ -36,6 +36,7 @@ cdef inline uint64_t capped(uint64_t a, uint64_t b) noexcept nogil:
     return min(a + b, MAX_FIGURE_C)
 
 
+@cython.final
 cdef class Flows:
     """The twin of ``FlowTable``: at most ``max_flows`` rows, further ones are counted as evicted."""
 

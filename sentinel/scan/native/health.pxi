@@ -103,6 +103,7 @@ cdef inline uint64_t source_hash(const Source *key, uint64_t seed) noexcept nogi
     )
 
 
+@cython.final
 cdef class Health:
     """The twin of ``AgentTable``: streams by (agent, sub-agent) with the same bounds; filled by the compiled scan."""
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Datagrams, samples, pairs: the twin of scan/plain.py, scan/pairs.py and sflow/datagram.py.
 
+@cython.final
 cdef class NativeScan:
     """``PlainScan``, compiled: same arguments but ``health`` and ``flows``, which are of this module; same results."""
 
@@ -543,7 +544,7 @@ cdef class NativeScan:
         cdef const Head *head = &hit.head
         cdef const Incoming *incoming = hit.incoming
         cdef const Layer *layer = &hit.layer
-        return Match(
+        return made_match((
             text_of(incoming.agent_family, incoming.agent),
             sender_of(incoming),
             head.source_class,
@@ -565,7 +566,7 @@ cdef class NativeScan:
             indicators,
             incoming.at,
             True if head.discarded else False,
-        )
+        ))
 
     cdef int _no_datagram(self, Incoming *incoming) except -1 with gil:
         """The plain twin says why it is none, or whether it would have been refused before."""

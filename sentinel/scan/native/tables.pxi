@@ -334,6 +334,7 @@ cdef int parse_prefix(const char *text, Py_ssize_t size, Raw *raw) noexcept nogi
     return family
 
 
+@cython.final
 cdef class Frozen:
     """The tables of one ``Blacklist``; made once, when the lists are loaded, and swapped with them."""
 
@@ -483,6 +484,20 @@ cdef size_t table_bytes(const Table *table, size_t each) noexcept nogil:
 
 cdef str text_of(int family, const uint8_t *octets):
     cdef char text[48]
+    cdef int i, size = 0
+    if family == 4:
+        # What inet_ntop does with sprintf.
+        for i in range(4):
+            if octets[i] >= 100:
+                text[size] = 48 + octets[i] // 100
+                size += 1
+            if octets[i] >= 10:
+                text[size] = 48 + octets[i] // 10 % 10
+                size += 1
+            text[size] = 48 + octets[i] % 10
+            text[size + 1] = 46
+            size += 2
+        return PyUnicode_DecodeASCII(text, size - 1, NULL)
     if inet_ntop(AF_INET if family == 4 else AF_INET6, octets, text, 48) == NULL:
         raise ValueError("no address")
     return text.decode("ascii")

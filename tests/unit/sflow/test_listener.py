@@ -68,8 +68,8 @@ def receiving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         receive = pytest.importorskip("sentinel._receive", reason="the compiled receiver was not built")
         plain = Listener.__init__
 
-        def compiled(self: Listener, *given: Any) -> None:
-            plain(self, *given, receive.BatchReceiver)
+        def compiled(self: Listener, addresses: Any, receive_buffer_bytes: int, on_batch: Any) -> None:
+            plain(self, addresses, receive_buffer_bytes, on_batch, receive.BatchReceiver)
 
         monkeypatch.setattr(Listener, "__init__", compiled)
 

@@ -40,7 +40,7 @@ def test_all_that_the_wheel_is_built_from_is_copied() -> None:
     packages = PROJECT["tool"]["setuptools"]["packages"]
     folders = PROJECT["tool"]["setuptools"]["package-dir"]
     needed = {Path(folders.get(package, package.replace(".", "/"))).parts[0] for package in packages}
-    assert copied == needed | {"pyproject.toml", "README.md", *PROJECT["project"]["license-files"]}
+    assert copied == needed | {"pyproject.toml", "setup.py", "README.md", *PROJECT["project"]["license-files"]}
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     assert {line[1:] for line in ignored if line.startswith("!")} == copied
 

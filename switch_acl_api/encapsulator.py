@@ -28,6 +28,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from switch_acl_api.limits import (
     CONTROL_TIMEOUT_S,
+    CONTROL_WAIT_S,
     IP_TOOL_TIMEOUT_S,
     MAX_CONTROL_BYTES,
     MAX_IP_OUTPUT_BYTES,
@@ -239,7 +240,7 @@ def _line(connection: socket.socket) -> str:
 def ask(device: str, until: Optional[float] = None) -> Optional[Dict[str, Any]]:
     """Counters and pid of the encapsulator of ``device``, telling it ``until``; ``None`` where there is none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(CONTROL_TIMEOUT_S)
+        connection.settimeout(CONTROL_WAIT_S)
         try:
             connection.connect(control_address(device))
             pid, uid = peer_of(connection)

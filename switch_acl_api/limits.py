@@ -108,6 +108,8 @@ ENCAPSULATOR_START_S = 5.0
 # What the encapsulator is asked, and what it answers: one short line of JSON each.
 MAX_CONTROL_BYTES = 1 * KIB
 CONTROL_TIMEOUT_S = 0.5
+# The asker is patient: on a busy machine a batch of frames comes first, and who does not answer is replaced.
+CONTROL_WAIT_S = 3.0
 # Kernel buffer before the encapsulator: 16 MiB hold some 20,000 full frames, 0.3 s at 60,000/s.
 MIRROR_BUFFER_BYTES = 16 * MIB
 # Frames taken before the control socket is looked at again: about 5 ms of work.

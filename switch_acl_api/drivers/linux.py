@@ -20,7 +20,6 @@ from switch_acl_api.drivers.linux_nft import Nft
 from switch_acl_api.drivers.linux_table import (
     ABSENT,
     FAR_PREFIX,
-    NEAR_PREFIX,
     Group,
     Mirror,
     Port,
@@ -28,6 +27,7 @@ from switch_acl_api.drivers.linux_table import (
     Wanted,
     group_of,
     groups_of,
+    is_mirror_device,
     pairs_of,
     plan,
     plan_ports,
@@ -86,8 +86,9 @@ class LinuxDriver(Driver):
         self._losses: Dict[str, Tuple[int, float]] = {}
 
     def start(self) -> None:
-        if not self._nft.is_there:
-            raise FileNotFoundError("no such program: nft")
+        for program, is_there in (("nft", self._nft.is_there), ("ip", self._links.is_there)):
+            if not is_there:
+                raise FileNotFoundError("no such program: {}".format(program))
         script = plan({_PROBE: {}}, ABSENT, [Port("lo", 1, ("lo",))], [])
         try:
             self._nft.apply(script.replace(_PROBE.mirror.device, "lo"), check=True)
@@ -214,7 +215,7 @@ class LinuxDriver(Driver):
     def _remove_unused(self, mirrors: Set[Mirror]) -> None:
         used = {mirror.device for mirror in mirrors}
         for _, name in self._links.names():
-            if name.startswith(NEAR_PREFIX) and name not in used:
+            if is_mirror_device(name) and name not in used:
                 self._links.remove(name)
 
     # --- the keeper --------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ import array
 import contextlib
 import errno
 import fcntl
+import shutil
 import socket
 import struct
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
-from switch_acl_api.drivers.linux_table import FAR_PREFIX, NEAR_PREFIX, Mirror
+from switch_acl_api.drivers.linux_table import Mirror
 from switch_acl_api.errors import CommitError
 from switch_acl_api.limits import IP_TOOL_TIMEOUT_S, MAX_ERSPAN_SESSION, MAX_IP_OUTPUT_BYTES, MIRROR_MTU_BYTES
 from switch_acl_api.tools import output_lines, run_tool
@@ -36,6 +37,10 @@ class Links:
 
     def __init__(self, ip: str) -> None:
         self._ip = ip
+
+    @property
+    def is_there(self) -> bool:
+        return shutil.which(self._ip) is not None
 
     def names(self) -> List[Tuple[int, str]]:
         """(ifindex, name) of every device of this namespace."""
@@ -79,7 +84,10 @@ class Links:
 
     def details(self) -> str:
         """``ip -json -details link show``."""
-        result = run_tool([self._ip, "-json", "-details", "link", "show"], IP_TOOL_TIMEOUT_S, MAX_IP_OUTPUT_BYTES)
+        try:
+            result = run_tool([self._ip, "-json", "-details", "link", "show"], IP_TOOL_TIMEOUT_S, MAX_IP_OUTPUT_BYTES)
+        except OSError as error:
+            raise CommitError("broken", "{} cannot be run: {}".format(self._ip, error.strerror)) from error
         if result.returncode != 0:
             raise CommitError("broken", "the devices cannot be listed", output_lines(result.text))
         return result.text
@@ -106,10 +114,6 @@ class Links:
             return ""
         lines = output_lines(result.text)
         return lines[0] if lines else "failed"
-
-
-def is_ours(name: str) -> bool:
-    return name.startswith((NEAR_PREFIX, FAR_PREFIX))
 
 
 def is_own_address(address: str) -> bool:

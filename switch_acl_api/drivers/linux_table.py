@@ -36,6 +36,7 @@ TABLE = "switch_acl_api"
 _PRIORITY = -500
 _DEFAULT_TTL = 64
 NEAR_PREFIX, FAR_PREFIX = "saa-", "sab-"
+_MIRROR_DEVICE = re.compile(NEAR_PREFIX + r"[0-9a-f]{8}\Z")
 
 _PORT = r"[A-Za-z0-9_.-]{1,15}"
 _IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
@@ -144,6 +145,10 @@ def group_of_set(name: str) -> Optional[Group]:
 def groups_of(table: Table) -> List[Group]:
     found = {group_of_set(name) for name in table.sets}
     return sorted(group for group in found if group is not None)
+
+
+def is_mirror_device(name: str) -> bool:
+    return _MIRROR_DEVICE.match(name) is not None
 
 
 def port_matches(pattern: str, name: str) -> bool:

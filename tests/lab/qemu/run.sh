@@ -9,7 +9,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 python=${1:?usage: run.sh PYTHON [pytest arguments]}
 shift
-[ $# -gt 0 ] || set -- tests/lab/test_linux_mirror.py tests/lab/test_linux_leases.py
+set -- tests/lab/test_linux_mirror.py tests/lab/test_linux_leases.py "$@"
 cache=${LAB_QEMU_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sentinel-lab-qemu}
 memory=${LAB_QEMU_MEMORY:-1536}
 seconds=${LAB_QEMU_SECONDS:-1500}

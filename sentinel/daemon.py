@@ -32,8 +32,8 @@ from sentinel.errors import ConfigError, StoreError
 from sentinel.erspan.decapsulate import Mirrored
 from sentinel.erspan.files import CaptureFiles, CaptureNotes
 from sentinel.erspan.receiver import Receiver
-from sentinel.flows.recent import RecentFlows
 from sentinel.erspan.shelf import Deleted
+from sentinel.flows.recent import RecentFlows
 from sentinel.loop import Loop
 from sentinel.model import Capture, CaptureState, Switch
 from sentinel.report import eve
@@ -266,6 +266,8 @@ class Daemon:
         add(self._protect_shims, id="shims-now")
         add(self._protect_shims, "interval", hours=1, id="shims")
         add(self._purge, "interval", hours=1, id="purge")
+        if self.files is not None:
+            add(self._expire_files, "interval", minutes=1, args=[self.files], id="files")
 
     # --- sFlow in --------------------------------------------------------------------------------
 
@@ -405,6 +407,13 @@ class Daemon:
         )
         return files, receiver
 
+    @staticmethod
+    def _expire_files(files: CaptureFiles) -> None:
+        try:
+            files.expire(time.time())
+        except OSError as error:
+            log.warning("old capture files can't be deleted: %s", error)
+
     def _tell_deleted(self, deleted: Deleted) -> None:
         """A file of a capture had to go: somebody may look for it."""
         details = {"id": deleted.capture_id, "file": deleted.name, "bytes": deleted.bytes, "reason": deleted.reason}
@@ -447,8 +456,6 @@ class Daemon:
         return WebServer(app, host, port, polls, self.web_counters, streams)
 
     def _purge(self) -> None:
-        if self.files is not None:
-            self.files.expire(time.time())
         try:
             self.store.purge(time.time() - limits.ENDED_CAPTURES_KEPT_S, limits.MAX_ENDED_CAPTURES)
         except StoreError as error:

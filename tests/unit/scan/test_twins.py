@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compiled scan and its plain twin: equal matches, flow counts, counters and agent health, whatever comes."""
 
+import importlib
 import random
 from struct import pack
 
@@ -314,6 +315,20 @@ def test_who_is_heard() -> None:
         other.foreign_sender,
         other.recent(),
     )
+
+
+def test_a_batch_of_the_compiled_receiver_is_the_same_as_its_datagrams() -> None:
+    module, receive = native(), importlib.import_module("sentinel._receive")
+    senders = [bytes((10, 0, 0, n % 4)) for n in range(len(DATAGRAMS))]
+    batch = receive.batch_of([*DATAGRAMS], senders, 5.0)
+    taken_apart = list(batch)
+    assert [payload for payload, _, _ in taken_apart] == DATAGRAMS
+    assert taken_apart[1][1:] == ("10.0.0.1", 5.0)
+    one, other = (module.NativeScan(agents=module.Health(), flows=module.Flows()) for _ in range(2))
+    assert one.scan(batch, EVERYTHING) == other.scan(taken_apart, EVERYTHING)
+    assert one.counters == other.counters
+    assert one.agents.snapshot() == other.agents.snapshot()
+    assert one.flows.take() == other.flows.take()
 
 
 def test_tables_are_those_of_the_lists_that_are_asked() -> None:

@@ -210,6 +210,9 @@ def linux_switch(home: Path, realisation: str = "auto") -> Iterator[Switch]:
         try:
             yield switch
         finally:
+            # The shim first: it would make anew what goes behind its back.
+            if switch.process is not None:
+                nets.end(switch.process)
             for device in switch.devices():
                 if device.startswith("saa-"):
                     # Its encapsulator ends with it.

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import sentinel
+from sentinel import limits, unlisted
 from sentinel.capture import events as it
 from sentinel.errors import StoreError
 from sentinel.erspan.files import Received
@@ -101,7 +102,7 @@ class DaemonBackend:
                         "erspan_source": switch.erspan_source,
                         "state": "failing" if book.trouble(name) else "degraded" if trouble else "ok",
                         "detail": trouble,
-                        "rules": book.max_rules(name) - self._daemon.captures.room(name),
+                        "rules": book.entries(name),
                         "max_rules": book.max_rules(name),
                         "ipv6": switch.ipv6,
                         "answered_at": time.time() - (time.monotonic() - asked) if asked > 0 else None,
@@ -162,6 +163,9 @@ class DaemonBackend:
         daemon = self._daemon
         with daemon.loop.lock:
             detection = daemon.detector.find(local_ip, listed_ip) or daemon.detector.find(listed_ip, local_ip)
+        if detection is None and self._may_be_asked_for(listed_ip):
+            flows = daemon.flows.top(limits.MAX_FLOW_ROWS_KEPT, time.monotonic())
+            detection = unlisted.detection_of(local_ip, listed_ip, flows)
         if detection is None:
             raise Refused(self._why_unknown(listed_ip))
         daemon.loop.wish(it.StartRequested(detection, by, seconds))
@@ -230,12 +234,15 @@ class DaemonBackend:
             raise NotFound("no such capture")
         return capture
 
+    def _may_be_asked_for(self, ip: str) -> bool:
+        return self._daemon.settings.capture.allow_unlisted or bool(self._daemon.loader.current.blacklist.lookup(ip))
+
     def _why_unknown(self, listed_ip: str) -> str:
-        if not self._daemon.loader.current.blacklist.lookup(listed_ip):
-            if not self._daemon.settings.capture.allow_unlisted:
-                return f"{listed_ip} is on no list in force; capture.allow_unlisted = true would let it be captured"
-            return "no agent is known to have sampled this pair, so there is no switch to choose"
-        return "no agent has sampled this pair since the start"
+        if not self._may_be_asked_for(listed_ip):
+            return f"{listed_ip} is on no list in force; capture.allow_unlisted = true would let it be captured"
+        return (
+            f"no agent has sampled this pair in the last {limits.FLOWS_KEPT_S:.0f} s, so there is no switch to choose"
+        )
 
     def _detections_by_feed(self) -> dict[str, int]:
         used: dict[str, int] = {}
@@ -336,10 +343,7 @@ class DaemonBackend:
         )
         with daemon.loop.lock:
             live = daemon.captures.live()
-            held = {
-                name: daemon.captures.book.max_rules(name) - daemon.captures.room(name)
-                for name in daemon.captures.book.names()
-            }
+            held = {name: daemon.captures.book.entries(name) for name in daemon.captures.book.names()}
         states: dict[str, int] = {}
         for capture in live:
             states[capture.state] = states.get(capture.state, 0) + 1

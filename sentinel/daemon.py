@@ -35,7 +35,7 @@ from sentinel.erspan.receiver import Receiver
 from sentinel.erspan.shelf import Deleted
 from sentinel.flows.recent import RecentFlows
 from sentinel.loop import Loop
-from sentinel.model import Capture, CaptureState, Switch
+from sentinel.model import Capture, CaptureState, CountersSample, Switch
 from sentinel.report import eve
 from sentinel.report.eventlog import EventLog, EventRing
 from sentinel.scanning import Scanning, prepare, receiver_of
@@ -55,6 +55,9 @@ log = logging.getLogger(__name__)
 TICK_S = 1
 RECONCILE_S = 300
 FEEDS_S = 30
+
+# sFlow v5: a counter that the agent does not keep is all ones.
+UNKNOWN_COUNTER = 0xFFFFFFFF
 
 OnEvent = Callable[[dict[str, object]], None]
 OnDifference = Callable[[Outcome], None]
@@ -225,6 +228,10 @@ class Daemon:
             self.pool.add(switch)
             self.loop.post(it.SwitchFound(switch))
         started.callback(self.pool.stop)
+        for capture in stored:
+            if capture.state != "ended":
+                self._captures_known[capture.id] = capture
+                self._expect(capture)
         self.loop.start(stored)
         started.callback(self.loop.stop)
         if self.files is not None and self.receiver is not None:
@@ -275,6 +282,15 @@ class Daemon:
         result = self.scan.scan(batch, self.loader.current.blacklist, thread)
         if result.matches:
             self.loop.post_matches(result.matches)
+        for agent, sample in result.counters_samples:
+            self._tell_table_space(agent, sample)
+
+    def _tell_table_space(self, agent: str, sample: CountersSample) -> None:
+        """A Broadcom switch says by sFlow how full its ingress ACL table is (4413:3, hw_tables)."""
+        for record in sample.records:
+            used, most = (record.fields.get(f"acl_ingress_entries{end}") for end in ("", "_max"))
+            if isinstance(used, int) and isinstance(most, int) and used <= most < UNKNOWN_COUNTER:
+                self.loop.post(it.TableSpace(agent, most - used))
 
     # --- feeds -----------------------------------------------------------------------------------
 
@@ -334,27 +350,29 @@ class Daemon:
         """Store, and tell the ERSPAN receiver which pairs are expected from which switch."""
         captures = list(captures)
         self.store.save(captures)
-        wanted = dict(self._wanted)
         for capture in captures:
-            for mirror in capture.mirrors:
-                for pair in ((capture.local_ip, capture.listed_ip), (capture.listed_ip, capture.local_ip)):
-                    key = (mirror.switch, *pair)
-                    if mirror.state in {"installing", "active", "removing", "failed"}:
-                        wanted[key] = capture.id
-                    elif wanted.get(key) == capture.id:
-                        del wanted[key]
+            self._expect(capture)
             if capture.id not in self._captures_known and self.started_at <= capture.created_at:
                 self.caused.captures.update(feeds_in(capture.indicators) if capture.state != "ended" else ())
             if capture.state == "ended":
                 self._captures_known.pop(capture.id, None)
             else:
                 self._captures_known[capture.id] = capture
-        # First nobody expects its frames any more, then its file is complete.
-        self._wanted = wanted
+        # Nobody expects its frames any more: its file is complete.
         if self.files is not None:
             for capture in captures:
                 if capture.state == "ended":
                     self.files.end(capture.id)
+
+    def _expect(self, capture: Capture) -> None:
+        """One step a key, so that the receiver's thread finds each pair either wanted or not."""
+        for mirror in capture.mirrors:
+            for pair in ((capture.local_ip, capture.listed_ip), (capture.listed_ip, capture.local_ip)):
+                key = (mirror.switch, *pair)
+                if mirror.state in {"installing", "active", "removing", "failed"}:
+                    self._wanted[key] = capture.id
+                elif self._wanted.get(key) == capture.id:
+                    del self._wanted[key]
 
     def send(self, command: do.SwitchCommand) -> None:
         self.pool.send(command)

@@ -207,3 +207,19 @@ def test_a_list_that_drops_the_address_ends_the_capture_as_delisted(make: Make) 
     until(lambda: not fabric.rules()["leaf1"])
     [ended] = until(lambda: fabric.sentinel.captures("ended"))
     assert ended["note"] == "delisted"
+
+
+def test_an_unlisted_pair_is_captured_when_a_person_asks_and_the_settings_allow_it(make: Make) -> None:
+    fabric = make(allow_unlisted="true", **FAST).start()
+
+    def start() -> Any:
+        body = {"local_ip": HOST, "listed_ip": "192.0.2.1"}
+        return requests.post(f"http://{fabric.sentinel.web}/api/v1/captures", json=body, timeout=10)
+
+    refused = start()
+    assert (refused.status_code, "no agent has sampled this pair" in refused.text) == (409, True)
+    fabric.agents[LEAF2].send(tcp_frame(HOST, "192.0.2.1"))
+    until(lambda: start().ok, what="the flow is known")
+    until(lambda: fabric.rules()["leaf2"])
+    assert fabric.rules()["leaf1"] == []
+    assert fabric.sentinel.detections() == []

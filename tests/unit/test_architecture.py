@@ -26,7 +26,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "loop": {"capture", "detect", "report"},
     "scorecard": {"blacklist", "report"},
 }
-COMPOSERS = {"daemon", "cli", "backend", "demo", "__main__", "__init__", "replay", "commands"}
+COMPOSERS = {"daemon", "cli", "backend", "demo", "__main__", "__init__", "replay", "commands", "unlisted"}
 # Pure stages: what decides or parses does not look at the clock, the disk or the wire.
 PURE = ["detect/*", "scan/*", "sflow/datagram.py", "sflow/header.py", "sflow/records.py", "sflow/cursor.py"]
 PURE += ["capture/engine.py", "capture/policy.py", "capture/switchbook.py", "capture/lifecycle.py", "capture/rules.py"]

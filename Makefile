@@ -7,8 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: demo test unit lint types sim wheel shim clean
+.PHONY: demo test unit lint types sim bench lab-qemu wheel shim clean
 
 demo: $(VENV)/.run ## a compromised host being caught, on an emulated fabric
 	@$(BIN)/sentinel demo $(DEMO_ARGS)
@@ -27,6 +28,12 @@ types: $(VENV)/.test
 
 sim: $(VENV)/.test ## 1,000 seeds of a virtual day each: captures against a fabric that fails
 	$(BIN)/python -m tests.sim --seeds 1000
+
+bench: $(VENV)/.test ## what a sample costs, against the machine's own limit (--json FILE with BENCH_ARGS)
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+lab-qemu: $(VENV)/.test ## the linux driver's lab on Debian's own kernel with real erspan devices (emulated, 7 minutes)
+	LAB_QEMU_CACHE=$(VENV)/lab-qemu tests/lab/qemu/run.sh $(BIN)/python $(PYTEST_ARGS)
 
 wheel: $(BIN)/python ## dist/*.whl
 	rm -rf dist build

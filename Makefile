@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+# What a set-up depends on: another version of these is installed, and compiled, anew.
+SOURCES := pyproject.toml setup.py $(wildcard sentinel/*.pyx sentinel/*.pxd sentinel/scan/*.pyx sentinel/scan/native/*.pxi)
 
 .PHONY: demo test unit lint types sim bench lab-qemu wheel shim clean
 
@@ -50,12 +52,12 @@ $(VENV)/bin/python:
 	@PYTHON=$(PYTHON) deploy/prepare.sh run
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.run: $(SOURCES) | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q --editable .
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.test: $(SOURCES) | $(VENV)/bin/python
 	@PYTHON=$(PYTHON) deploy/prepare.sh test
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q --editable . --group dev

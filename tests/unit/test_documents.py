@@ -152,8 +152,11 @@ def metrics(tmp_path: Path) -> str:
         "switch": [{"name": "leaf1", "agents": ["192.0.2.11"], "url": "https://192.0.2.11:8443"}],
         "sflow": {"listen": ["127.0.0.1:0"]},
         "erspan": {"gre_in_udp": "127.0.0.1:0"},
+        "feeds": {"files": [str(tmp_path / "page.txt")]},
     }
+    (tmp_path / "page.txt").write_text("<!DOCTYPE html><html>no list</html>")
     daemon = Daemon(parse(settings, "test"))
+    daemon.loader.load_cached()
     daemon.scan.counters.refused.update(["unknown_agent", "foreign_sender"])
     daemon.captures.counters["refused_evidence"] = 1
     daemon.listener.start()

@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """All lists in force as two radix tries, and the holder that swaps them whole.
 
+Of very large lists the tries are made only if somebody asks: where the compiled scan made its flat tables first, those
+answer instead, as a trie of a million prefixes takes two seconds and 160 MB.
+
 A node's value is the tuple of ``(feed, group)`` pairs that list its prefix. Those tuples are shared (a million prefixes
 have a few dozen different ones), and an Indicator is made only for a hit: misses, nearly all, cost one descent.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import pytricia
 
@@ -22,6 +25,14 @@ from sentinel.model import Indicator
 _FROZEN_UP_TO = 200_000
 
 _Sources = tuple[tuple[str, str], ...]
+
+
+class Tables(Protocol):
+    """What a compiled scan made of the lists; it answers as the tries do."""
+
+    def lookup_packed(self, packed: bytes) -> tuple[Indicator, ...]: ...
+    def covering(self, packed: bytes) -> tuple[Indicator, ...]: ...
+    def entries(self) -> Iterator[tuple[str, _Sources]]: ...
 
 
 class Allowed(NamedTuple):
@@ -66,8 +77,12 @@ class Blacklist:
         self._allowed4 = pytricia.PyTricia(32)
         self._allowed6 = pytricia.PyTricia(128)
         self._dropped: tuple[Dropped, ...] = ()
+        # Of a large list, until it becomes tries or tables.
+        self._pending: dict[str, _Sources] | None = None
         # What a compiled scan made of these lists: it lives and dies with them.
-        self.compiled: object | None = None
+        self.compiled: Tables | None = None
+        # Those tables, where there are no tries beside them.
+        self._served: Tables | None = None
         self.prefixes_v4 = 0
         self.prefixes_v6 = 0
 
@@ -83,17 +98,32 @@ class Blacklist:
         Entries carry canonical CIDR text, as parsers give it; ValueError for text that is no CIDR at all.
         """
         blacklist = cls()
-        for prefix, sources in _sources_by_prefix(entries_by_feed).items():
-            (blacklist._v6 if ":" in prefix else blacklist._v4)[prefix] = sources
+        pending = blacklist._pending = _sources_by_prefix(entries_by_feed)
         for allowed in allow:
             _add_allowed(blacklist._allowed6 if ":" in allowed.prefix else blacklist._allowed4, allowed)
         blacklist._dropped = tuple(dropped)
-        blacklist.prefixes_v4 = len(blacklist._v4)
-        blacklist.prefixes_v6 = len(blacklist._v6)
-        for trie in (blacklist._v4, blacklist._v6, blacklist._allowed4, blacklist._allowed6):
+        blacklist.prefixes_v6 = sum(":" in prefix for prefix in pending)
+        blacklist.prefixes_v4 = len(pending) - blacklist.prefixes_v6
+        if len(pending) <= _FROZEN_UP_TO:
+            blacklist.settle()
+        return blacklist
+
+    def settle(self) -> None:
+        """Make what answers, if nothing does yet; before the lists are put in force, as it may take seconds."""
+        pending = self._pending
+        if pending is None:
+            return
+        if self.compiled is None:
+            v4, v6 = pytricia.PyTricia(32), pytricia.PyTricia(128)
+            for prefix, sources in pending.items():
+                (v6 if ":" in prefix else v4)[prefix] = sources
+            self.prefixes_v4, self.prefixes_v6 = len(v4), len(v6)
+            self._v4, self._v6 = v4, v6
+        for trie in (self._v4, self._v6, self._allowed4, self._allowed6):
             if len(trie) <= _FROZEN_UP_TO:
                 trie.freeze()
-        return blacklist
+        self._served = self.compiled
+        self._pending = None
 
     def __len__(self) -> int:
         """The number of different prefixes."""
@@ -108,6 +138,9 @@ class Blacklist:
 
     def lookup_packed(self, packed: bytes) -> tuple[Indicator, ...]:
         """The same for 4 or 16 octets in network order."""
+        self.settle()
+        if self._served is not None:
+            return self._served.lookup_packed(packed)
         trie, allowed = (self._v4, self._allowed4) if len(packed) == 4 else (self._v6, self._allowed6)
         if trie.get(packed) is None or allowed.get(packed) is not None:
             return ()
@@ -116,21 +149,26 @@ class Blacklist:
     def explain(self, ip: str) -> Explanation:
         """Everything known about an address; ValueError when it is none."""
         packed = pack(ip)
+        self.settle()
         trie, allowed = (self._v4, self._allowed4) if len(packed) == 4 else (self._v6, self._allowed6)
         return Explanation(
             unpack(packed),
-            _covering(trie, packed),
+            _covering(trie, packed) if self._served is None else self._served.covering(packed),
             tuple(Allowed(key, source) for key in _chain(allowed, packed) for source in allowed[key]),
             tuple(dropped for dropped in self._dropped if _contains(dropped.rejected.prefix, packed)),
         )
 
     def prefixes(self) -> Iterator[str]:
-        """Every listed prefix once, as canonical CIDR text: what a compiled scan makes its own tables of."""
-        yield from self._v4
-        yield from self._v6
+        """Every listed prefix once, as canonical CIDR text."""
+        return (prefix for prefix, _ in self.entries())
 
     def entries(self) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
-        """Every listed prefix once, as canonical CIDR text, with the (feed, group) pairs that list it."""
+        """Every listed prefix once, with the (feed, group) pairs that list it: what compiled tables are made of."""
+        pending = self._pending
+        if pending is not None:
+            yield from pending.items()
+        elif self._served is not None:
+            yield from self._served.entries()
         for trie in (self._v4, self._v6):
             for prefix in trie:
                 yield prefix, trie[prefix]
@@ -171,6 +209,7 @@ class Current:
         """Put other lists in force and return their generation; only one thread may call it at a time."""
         if self._prepare is not None:
             self._prepare(blacklist)
+        blacklist.settle()
         generation = self._held[0] + 1
         self._held = (generation, blacklist)
         return generation

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from sentinel._receive import Batch
@@ -17,6 +17,8 @@ class Frozen:
     @property
     def size_bytes(self) -> int: ...
     def lookup_packed(self, packed: bytes) -> tuple[Indicator, ...]: ...
+    def covering(self, packed: bytes) -> tuple[Indicator, ...]: ...
+    def entries(self) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]: ...
 
 class Health:
     overflow: int

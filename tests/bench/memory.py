@@ -10,7 +10,7 @@ from typing import Any
 
 from sentinel._receive import Batch, batch_of
 from sentinel.blacklist.formats.registry import parse
-from sentinel.blacklist.trie import Blacklist
+from sentinel.blacklist.trie import Blacklist, Current
 from sentinel.limits import LISTENER_BATCH_DATAGRAMS, MAX_FLOWS, MAX_FLOWS_TOLD_WHEN_FULL
 from sentinel.scan._native import Flows, Health, NativeScan, frozen
 from tests.bench import traffic
@@ -86,17 +86,18 @@ def tables(sizes: list[int]) -> Iterator[dict[str, object]]:
             parsed = time.perf_counter()
             lists = Blacklist.build({"bench": entries})
             built = time.perf_counter()
-            made = frozen(lists)
+            current = Current(prepare=frozen)
+            current.replace(lists)
             done = time.perf_counter()
             yield {
                 "what": "load and swap",
                 "family": family,
                 "prefixes": size,
                 "parse_s": parsed - begun,
-                "trie_s": built - parsed,
-                "tables_s": done - built,
+                "build_s": built - parsed,
+                "swap_s": done - built,
                 "all_s": done - begun,
                 "resident_bytes_per_prefix": (resident_bytes() - before) / size,
-                "table_bytes_per_prefix": made.size_bytes / size,
+                "table_bytes_per_prefix": frozen(lists).size_bytes / size,
             }
-            del entries, lists, made
+            del entries, lists, current

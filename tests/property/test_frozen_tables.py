@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentinel.blacklist import trie
 from sentinel.blacklist.formats.parsed import Entry
 from sentinel.blacklist.formats.prefixes import bounds, canonical_prefix, unpack
-from sentinel.blacklist.trie import Allowed, Blacklist
+from sentinel.blacklist.trie import Allowed, Blacklist, Current
 from tests.support.twins import native
 
 
@@ -65,6 +66,28 @@ def test_many_prefixes(bits: int, seed: int) -> None:
     listed = [prefix(chance.getrandbits(bits), chance.randint(shortest, bits), bits) for _ in range(4_000)]
     allowed = [prefix(chance.getrandbits(bits), chance.randint(4, 12), bits) for _ in range(3)]
     compare(listed, allowed, [chance.getrandbits(bits).to_bytes(bits // 8) for _ in range(4_000)])
+
+
+@pytest.mark.parametrize("with_tables", [False, True])
+def test_large_lists_answer_from_tables_alone(monkeypatch: pytest.MonkeyPatch, *, with_tables: bool) -> None:
+    chance = random.Random(9)
+    listed = [prefix(chance.getrandbits(32), chance.randint(8, 32), 32) for _ in range(500)]
+    listed += [prefix(chance.getrandbits(128), chance.randint(19, 128), 128) for _ in range(500)]
+    allowed = [Allowed(prefix(chance.getrandbits(32), 6, 32), "config")]
+    entries = {"one": [Entry(each, f"group{n % 3}", n) for n, each in enumerate(listed)]}
+    small = Blacklist.build(entries, allowed)
+    monkeypatch.setattr(trie, "_FROZEN_UP_TO", 0)
+    large = Blacklist.build(entries, allowed)
+    current = Current(prepare=native().frozen if with_tables else None)
+    current.replace(large)
+    assert (large.compiled is not None) == with_tables
+    assert len(large) == len(small)
+    assert (large.prefixes_v4, large.prefixes_v6) == (small.prefixes_v4, small.prefixes_v6)
+    assert sorted(large.entries()) == sorted(small.entries())
+    assert sorted(large.prefixes()) == sorted(small.prefixes())
+    for packed in around([*listed, allowed[0].prefix]):
+        assert large.lookup_packed(packed) == small.lookup_packed(packed)
+        assert large.explain(unpack(packed)) == small.explain(unpack(packed))
 
 
 def test_a_million_prefixes_fit_their_budget_of_memory() -> None:

@@ -419,6 +419,26 @@ cdef class Frozen:
             return () if found == NONE else self._indicators(6, found)
         raise ValueError("an address has 4 or 16 octets")
 
+    def covering(self, bytes packed):
+        """Every indicator that covers 4 or 16 octets, longest prefix first, whether or not it is overruled."""
+        cdef const uint8_t *octets = packed
+        cdef uint32_t found
+        if len(packed) == 4:
+            found = find4(&self.v4, be32(octets))
+            return () if found == NONE else self._indicators(4, found)
+        if len(packed) == 16:
+            found = find6(&self.v6, be64(octets), be64(octets + 8))
+            return () if found == NONE else self._indicators(6, found)
+        raise ValueError("an address has 4 or 16 octets")
+
+    def entries(self):
+        """Every prefix as canonical CIDR text, with the (feed, group) pairs that list it, in order of addresses."""
+        cdef uint32_t i
+        for i in range(self.v4.count):
+            yield self._prefix(&self.v4, 4, i), self._sources[self.v4.sources[i]]
+        for i in range(self.v6.count):
+            yield self._prefix(&self.v6, 6, i), self._sources[self.v6.sources[i]]
+
     cdef uint32_t listed4(self, uint32_t address) noexcept nogil:
         """The longest listed prefix that covers an address and is not overruled, or NONE."""
         cdef uint32_t found = find4(&self.v4, address)

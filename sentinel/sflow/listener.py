@@ -166,6 +166,9 @@ class Listener:
 
     def _bind_all(self, host: str, port: int) -> None:
         """One socket for each reader, all on the port that the first got."""
+        if host == "::" and not _has_ipv6():
+            _LOG.warning("sflow listener: this system has no IPv6, so [::] port %d hears IPv4 alone", port)
+            host = "0.0.0.0"  # noqa: S104  # what "::" is without IPv6
         for number, reader in enumerate(self._readers):
             bound = self._bind(host, port)
             reader.sockets.append(bound)
@@ -371,6 +374,15 @@ class _Reader:
             self.counters.errors["on_batch"] += 1
             if self._may_log("on_batch"):
                 _LOG.exception("sflow listener: a batch of %d datagrams was lost to a bug", len(batch))
+
+
+def _has_ipv6() -> bool:
+    """Asked of the running kernel, which may have been booted with ``ipv6.disable=1``."""
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()
+    except OSError:
+        return False
+    return True
 
 
 def _sender(host: str) -> str:

@@ -116,6 +116,15 @@ def test_dual_stack_shows_ipv4_senders_as_ipv4() -> None:
 
 
 @needs_ipv6
+def test_without_ipv6_the_wildcard_hears_ipv4(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sentinel.sflow.listener._has_ipv6", lambda: False)
+    with Listener([("::", 0)], 1 << 16, lambda _: None) as listener:
+        assert [on.host for on in listener.listening()] == ["0.0.0.0"]
+    assert "no IPv6" in caplog.text
+
+
 def test_both_wildcards_share_a_port() -> None:
     inbox = Inbox()
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:

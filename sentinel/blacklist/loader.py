@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps the lists in force: last good copies at start, polite refreshes, and a swap of the whole.
 
-A refresh has three steps. *Fetch* and *judge* work on one feed and touch nothing that is in force. *Swap* builds a new
+A refresh has four steps. *Fetch* and *judge* work on one feed and touch nothing that is in force. *Swap* builds a new
 Blacklist of all feeds off to the side and puts it in force in one assignment. Whatever goes wrong before the swap
-leaves everything as it was, and is counted under its reason.
+leaves everything as it was, and is counted under its reason. What can wait comes behind it: *settle* keeps the copies
+on disk and says what has changed.
 """
 
 import random
@@ -20,7 +21,7 @@ from sentinel.blacklist.cache import FeedCache, FeedState, digest
 from sentinel.blacklist.catalogue import Feed, parse_allow_argument, with_distinct_names
 from sentinel.blacklist.differences import Difference, difference, dump_since, load_since, since
 from sentinel.blacklist.fetch import Fetched, Fetcher, HttpFetcher, RetryLaterError, Validators
-from sentinel.blacklist.formats.parsed import FormatError, Parsed
+from sentinel.blacklist.formats.parsed import Entry, FormatError, Parsed
 from sentinel.blacklist.formats.prefixes import canonical_prefix
 from sentinel.blacklist.formats.registry import parse
 from sentinel.blacklist.held import (
@@ -35,17 +36,21 @@ from sentinel.blacklist.held import (
 )
 from sentinel.blacklist.networks import Networks
 from sentinel.blacklist.overlap import overlaps
+from sentinel.blacklist.resting import collector_resting
 from sentinel.blacklist.rules import LocalListed, Sifted, check_download, check_text, sift, without_expired
 from sentinel.blacklist.schedule import next_due_at
 from sentinel.blacklist.status import FeedStatus, status_of
 from sentinel.blacklist.text import decode
 from sentinel.blacklist.trie import Allowed, Blacklist, Current, Dropped
 from sentinel.errors import ConfigError, FeedError
+from sentinel.limits import MAX_FEED_BYTES
 from sentinel.model import Indicator
 
 OutcomeKind = Literal["replaced", "unchanged", "quarantined", "failed", "not-due"]
 # Several feeds that are due together share one swap, unless their downloads take longer than this.
 _SWAP_AFTER_S = 5.0
+# Nor longer than so many octets of theirs wait with them, to be kept on disk.
+_SWAP_AFTER_BYTES = 2 * MAX_FEED_BYTES
 # What a person who asks waits for a download that is under way.
 _PATIENCE_S = 10.0
 _NOWHERE = Networks([])
@@ -77,6 +82,17 @@ class _Judged:
     parsed: Parsed
     sifted: Sifted
     validators: Validators
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A download that was put among those held, and what its feed held before; the swap is to come, or just was."""
+
+    held: Held
+    judged: _Judged
+    state: FeedState
+    before: tuple[Entry, ...]
+    times: tuple[float, ...]
 
 
 class Loader:
@@ -138,33 +154,43 @@ class Loader:
         if not self._refreshing.acquire(timeout=_PATIENCE_S):
             return _outcome(held, "failed", "busy", "another download is under way; try again")
         try:
-            outcome = self._refresh_one(held, force=force)
-            if outcome.kind == "replaced":
-                self._swap()
+            done = self._refresh_one(held, force=force)
+            if isinstance(done, Outcome):
+                return done
+            self._swap()
+            return self._settle(done)
         finally:
             self._refreshing.release()
-        return outcome
 
     def refresh_due(self) -> list[Outcome]:
         """Take expired indicators out and refresh every feed that is due; feeds with neither are left out."""
         with self._refreshing:
             outcomes = [self._expire(held) for held in self._held.values() if has_expired(held, self._now())]
-        waiting, fetching_s = bool(outcomes), self._fetching_s
+            if outcomes:
+                self._swap()
+        taken: list[_Taken] = []
+        fetching_s = self._fetching_s
         for held in self._held.values():
             # Between two feeds people get their turn.
             with self._refreshing:
-                outcome = self._refresh_one(held, force=False)
-                if outcome.kind == "not-due":
-                    continue
-                outcomes.append(outcome)
-                waiting = waiting or outcome.kind == "replaced"
-                if waiting and self._fetching_s - fetching_s > _SWAP_AFTER_S:
-                    self._swap()
-                    waiting, fetching_s = False, self._fetching_s
-        if waiting:
+                done = self._refresh_one(held, force=False)
+                if isinstance(done, _Taken):
+                    taken.append(done)
+                elif done.kind != "not-due":
+                    outcomes.append(done)
+                waiting_bytes = sum(len(each.judged.body) for each in taken)
+                if taken and (self._fetching_s - fetching_s > _SWAP_AFTER_S or waiting_bytes > _SWAP_AFTER_BYTES):
+                    outcomes += self._swap_and_settle(taken)
+                    fetching_s = self._fetching_s
+                    taken = []
+        if taken:
             with self._refreshing:
-                self._swap()
+                outcomes += self._swap_and_settle(taken)
         return outcomes
+
+    def _swap_and_settle(self, taken: Iterable[_Taken]) -> list[Outcome]:
+        self._swap()
+        return [self._settle(each) for each in taken]
 
     def accept(self, name: str) -> Outcome:
         """Put a quarantined download in force because an operator says so; line rules still hold.
@@ -182,11 +208,11 @@ class Loader:
                 judged = self._judge(held.feed, Fetched(body, Validators()), last_entries=None, accepted=True)
             except FeedError as error:
                 return self._failed(held, error, "quarantined")
-            outcome = replace(self._take(held, judged), reason="accepted")
+            taken = self._take(held, judged)
             self._swap()
+            return replace(self._settle(taken), reason="accepted")
         finally:
             self._refreshing.release()
-        return outcome
 
     def since(self, indicator: Indicator) -> float | None:
         """When the indicator's prefix was first seen in its feed, UTC seconds since 1970; ``None`` when it is not.
@@ -224,7 +250,8 @@ class Loader:
 
     def _load_one(self, held: Held) -> Outcome:
         if held.feed.path is not None:
-            return self._refresh_one(held, force=True)
+            done = self._refresh_one(held, force=True)
+            return done if isinstance(done, Outcome) else self._settle(done)
         if self._cache is None:
             return Outcome(held.feed.name, "unchanged", detail="no copy is kept")
         state, body, damage = self._cache.load(held.feed.name)
@@ -264,7 +291,7 @@ class Loader:
             self._counts["damaged_copies", held.feed.name, ""] += 1
         return Outcome(held.feed.name, "failed", "damaged-copy", detail)
 
-    def _refresh_one(self, held: Held, *, force: bool) -> Outcome:
+    def _refresh_one(self, held: Held, *, force: bool) -> Outcome | _Taken:
         now = self._now()
         if not force and not is_due(held, now):
             return Outcome(held.feed.name, "not-due")
@@ -291,6 +318,10 @@ class Loader:
 
     def _judge(self, feed: Feed, fetched: Fetched, *, last_entries: int | None, accepted: bool = False) -> _Judged:
         """Parse and apply the rules; ``accepted`` leaves out those an operator has overruled."""
+        with collector_resting():
+            return self._judged(feed, fetched, last_entries, accepted=accepted)
+
+    def _judged(self, feed: Feed, fetched: Fetched, last_entries: int | None, *, accepted: bool) -> _Judged:
         text = decode(fetched.body)
         check_text(feed.name, text)
         try:
@@ -312,11 +343,10 @@ class Loader:
         # From here on only the sifted entries are needed, and they are most of the memory.
         return _Judged(fetched.body, replace(parsed, entries=[]), sifted, fetched.validators)
 
-    def _take(self, held: Held, judged: _Judged) -> Outcome:
+    def _take(self, held: Held, judged: _Judged) -> _Taken:
         """Make a download the last good copy; the swap follows."""
         now = self._now()
         before = held.sifted.entries if held.sifted is not None else ()
-        changes = difference(held.feed.name, before, judged.sifted.entries)
         times = since(judged.sifted.entries, self._known(held), now)
         state = FeedState(
             url=source_of(held.feed),
@@ -335,13 +365,20 @@ class Loader:
             held.parsed, held.sifted, held.since = judged.parsed, judged.sifted, times
             self._counts["refreshes", held.feed.name, "replaced"] += 1
             self._count_lines(held)
+        return _Taken(held, judged, state, before, times)
+
+    def _settle(self, taken: _Taken) -> Outcome:
+        """Keep the copy that is in force now, and say what has changed."""
+        held, judged = taken.held, taken.judged
         if held.feed.path is None:
-            self._on_disk(held, lambda cache: cache.save_body(held.feed.name, state, judged.body))
+            self._on_disk(held, lambda cache: cache.save_body(held.feed.name, taken.state, judged.body))
             self._on_disk(held, lambda cache: cache.drop_quarantined(held.feed.name))
-        packed = dump_since(source_of(held.feed), judged.sifted.entries, times)
+        packed = dump_since(source_of(held.feed), judged.sifted.entries, taken.times)
         # Most files of one's own are at a start what they were.
         if self._cache is not None and self._cache.since(held.feed.name) != packed:
             self._on_disk(held, lambda cache: cache.save_since(held.feed.name, packed))
+        with collector_resting():
+            changes = difference(held.feed.name, taken.before, judged.sifted.entries)
         return _outcome(held, "replaced", difference=changes, local_listed=judged.sifted.local_listed)
 
     def _known(self, held: Held) -> Mapping[str, float]:
@@ -431,7 +468,8 @@ class Loader:
             )
         )
         # The lists are in force; what follows is only for people to compare feeds by.
-        found = overlaps({name: sifted.entries for name, sifted in listing.items()})
+        with collector_resting():
+            found = overlaps({name: sifted.entries for name, sifted in listing.items()})
         with self._lock:
             for name, overlap in found.items():
                 self._held[name].overlap = overlap
@@ -442,7 +480,7 @@ class Loader:
         for held in self._held.values():
             if not held.feed.allows or held.feed.path is None:
                 continue
-            outcome = self._refresh_one(held, force=True)
+            outcome = self._load_one(held)
             if outcome.kind in {"failed", "quarantined"}:
                 findings.append(f"{held.feed.path}: {outcome.detail}")
             elif held.parsed is not None:

@@ -4,7 +4,8 @@
 
 In that order every prefix follows those that contain it, so that a stack of the open ones tells which feeds cover it.
 Feeds are bits of an integer; there are few different combinations, which are counted and evaluated at the end. A
-million prefixes take some two seconds of processor time, off the hot path.
+million prefixes take some two seconds of processor time, off the hot path; they are ordered in small lots, because a
+sort holds every thread for as long as it takes.
 """
 
 from collections import Counter
@@ -12,9 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sentinel.blacklist.formats.parsed import Entry
-from sentinel.blacklist.formats.prefixes import bounds
+from sentinel.blacklist.formats.prefixes import pack
 
-_V6_ABOVE = 1 << 32
+# The bits of a key are the first address and the prefix length: wider comes before narrower.
+_LENGTH_BITS = 8
+# Two keys are in the same lot when they agree in all but so many bits: 65,536 addresses of IPv4, a /48 of IPv6.
+_LOT_BITS = {4: _LENGTH_BITS + 16, 6: _LENGTH_BITS + 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Overlap:
 def overlaps(entries_by_feed: Mapping[str, Iterable[Entry]]) -> dict[str, Overlap]:
     """The overlap of every feed with the others."""
     names = list(entries_by_feed)
-    counts = _combinations(_feeds_by_range(entries_by_feed.values()))
+    counts = _combinations(_feeds_by_key(entries_by_feed.values()))
     found = {}
     for number, name in enumerate(names):
         mine = [(covering, count) for (own, covering), count in counts.items() if own >> number & 1]
@@ -54,30 +58,35 @@ def overlaps(entries_by_feed: Mapping[str, Iterable[Entry]]) -> dict[str, Overla
     return found
 
 
-def _feeds_by_range(lists: Iterable[Iterable[Entry]]) -> dict[tuple[int, int], int]:
-    """Bits of the feeds that list a range of addresses; IPv6 stands above all of IPv4."""
-    ranges: dict[tuple[int, int], int] = {}
+def _feeds_by_key(lists: Iterable[Iterable[Entry]]) -> dict[int, dict[int, dict[int, int]]]:
+    """Bits of the feeds that list a prefix, by family, lot and key."""
+    lots: dict[int, dict[int, dict[int, int]]] = {4: {}, 6: {}}
     for number, entries in enumerate(lists):
         bit = 1 << number
         for entry in entries:
-            family, first, last = bounds(entry.prefix)
-            # The last address negated: of two ranges with one beginning the wider comes first.
-            key = (first, -last) if family == 4 else (first + _V6_ABOVE, -last - _V6_ABOVE)
-            ranges[key] = ranges.get(key, 0) | bit
-    return ranges
+            address, _, length = entry.prefix.partition("/")
+            packed = pack(address)
+            family = 4 if len(packed) == 4 else 6
+            key = int.from_bytes(packed, "big") << _LENGTH_BITS | int(length)
+            lot = lots[family].setdefault(key >> _LOT_BITS[family], {})
+            lot[key] = lot.get(key, 0) | bit
+    return lots
 
 
-def _combinations(ranges: Mapping[tuple[int, int], int]) -> Counter[tuple[int, int]]:
-    """How many ranges have these feeds themselves, and these with everything that contains them."""
+def _combinations(lots: Mapping[int, Mapping[int, Mapping[int, int]]]) -> Counter[tuple[int, int]]:
+    """How many prefixes have these feeds themselves, and these with everything that contains them."""
     counts: Counter[tuple[int, int]] = Counter()
-    around: list[tuple[int, int]] = []
-    for key in sorted(ranges):
-        first, last = key[0], -key[1]
-        while around and around[-1][0] < first:
-            around.pop()
-        own = ranges[key]
-        covering = own | around[-1][1] if around else own
-        counts[own, covering] += 1
-        if first != last:
-            around.append((last, covering))
+    for family, bits in ((4, 32), (6, 128)):
+        around: list[tuple[int, int]] = []
+        for number in sorted(lots[family]):
+            lot = lots[family][number]
+            for key in sorted(lot):
+                first, host_bits = key >> _LENGTH_BITS, bits - (key & ((1 << _LENGTH_BITS) - 1))
+                while around and around[-1][0] < first:
+                    around.pop()
+                own = lot[key]
+                covering = own | around[-1][1] if around else own
+                counts[own, covering] += 1
+                if host_bits:
+                    around.append((first | ((1 << host_bits) - 1), covering))
     return counts

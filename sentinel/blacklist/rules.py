@@ -100,8 +100,11 @@ def sift(feed: str, entries: Iterable[Entry], local: Networks, *, reserved_is_le
             duplicates += 1
             kept[key] = _longer_valid(kept[key], entry)
             continue
-        family, first, last = bounds(entry.prefix)
-        reason = rules.reason(family, first, last)
+        family, first, last = 0, 0, 0
+        reason: LineReason | None = None
+        if not rules.is_harmless(entry.prefix):
+            family, first, last = bounds(entry.prefix)
+            reason = rules.reason(family, first, last)
         if reason is None and entry.valid_until is not None and entry.valid_until <= now:
             reason = "expired"
         if reason is None:
@@ -189,6 +192,15 @@ class _LineRules:
         self._local = local
         self._reserved_is_legal = reserved_is_legal
         self._suspicious = _RESERVED.united(_MULTICAST).united(local)
+        octet = 1 << 24
+        # First octets of IPv4 addresses that no rule is about, as text: nine lines of ten begin with one.
+        self._harmless = frozenset(
+            str(n) for n in range(256) if not self._suspicious.touch(4, n * octet, (n + 1) * octet - 1)
+        )
+
+    def is_harmless(self, prefix: str) -> bool:
+        """Whether a prefix is seen at once to be a single host that no rule is about; false says nothing."""
+        return prefix.endswith("/32") and prefix.partition(".")[0] in self._harmless
 
     def reason(self, family: int, first: int, last: int) -> LineReason | None:
         if last - first + 1 > _WIDEST[family]:

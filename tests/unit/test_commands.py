@@ -131,6 +131,38 @@ def test_lookup_explains_listed_allowed_dropped_and_unknown(place: Path) -> None
     assert "nothing is installed" in done.stdout
 
 
+def test_lookup_says_since_when_which_list_wins_and_what_a_hit_would_lead_to(place: Path) -> None:
+    settings = (place / "sentinel.toml").read_text()
+    (place / "cdn.json").write_text('{"list": ["203.0.113.0/28"]}')
+    settings = settings.replace("[feeds]", f'[feeds]\nallow_files = ["{place}/cdn.json::content"]').replace(
+        "dry-run", "automatic"
+    )
+    settings += '[[threshold]]\nfeed = "bad"\nevidence = "initiated"\ndirections = ["outbound"]\nmin_bytes = "1MB"\n'
+    (place / "sentinel.toml").write_text(settings.replace("10.0.0.0/28", "203.0.113.200/32"))
+    done = sentinel(place, "lookup", LISTED, "203.0.113.9", "203.0.113.200", "203.0.113.100")
+    listed, allowed, protected, wide = (
+        done.stdout.split(f"{address}: ")[1] for address in (LISTED, *(f"203.0.113.{n}" for n in (9, 200, 100)))
+    )
+    assert f"{LISTED}/32  bad  c2  since 20" in listed
+    assert "captured, at once when one of ours initiates, and from 1000000 octets on; only outbound" in listed
+    assert "allowed by 203.0.113.9/32 (config): it never matches" in allowed
+    assert f"also allowed by 203.0.113.0/28 ({place}/cdn.json (content))" in allowed
+    assert "detected, never captured: in capture.never_capture 203.0.113.200/32" in protected
+    assert "203.0.113.0/24  bad  c2  since 20" in wide
+
+
+def test_a_feed_is_shown_with_what_was_dropped(place: Path) -> None:
+    done = sentinel(place, "feeds", "show", "bad")
+    assert done.returncode == 0
+    for line in ("in force:      2 IPv4, 0 IPv6, 0 twice", "dropped:       1 local", "only here:     100.0 %"):
+        assert line in done.stdout.splitlines()
+    assert "bad" in sentinel(place, "feeds", "list", "--score").stdout
+    assert sentinel(place, "feeds", "accept", "bad").stdout == "bad: unchanged nothing is in quarantine\n"
+    for words in (("show", "nobody"), ("accept", "nobody")):
+        done = sentinel(place, "feeds", *words)
+        assert (done.returncode, "enabled are: bad" in done.stderr) == (2, True)
+
+
 def test_selftest_shows_the_exact_rule_and_fails_where_nothing_would_be_caught(place: Path) -> None:
     done = sentinel(place, "selftest")
     assert done.returncode == 0, done.stdout

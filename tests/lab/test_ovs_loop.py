@@ -9,9 +9,10 @@
 Both switches sample everything that passes them, the spine therefore also the mirrored packets.
 """
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
 
 
 def test_a_host_that_fetches_from_a_listed_address_is_mirrored_until_it_stops(lab: Fabric) -> None:
-    at_port = Recorder(lab.namespaces, lab.leaf_host, "swp1", lab.directory / "port.pcap", f"ip host {LISTED}")
+    # What leaves a port is what the switch has handled; what it was too busy to take in, nobody could mirror.
+    at_ports = [
+        Recorder(lab.namespaces, lab.leaf_host, port, lab.directory / f"{port}.pcap", f"ip host {LISTED}", only="out")
+        for port in ("swp1", "swp2")
+    ]
     at_monitor = Recorder(lab.namespaces, lab.monitor, "eth0", lab.directory / "monitor.pcap", "ip proto 47 or icmp")
     started = time.monotonic()
     with Talker(lab.host, HARMLESS, rate=50), Talker(lab.host, LISTED, rate=20):
@@ -131,15 +136,15 @@ def test_a_host_that_fetches_from_a_listed_address_is_mirrored_until_it_stops(la
             fetch(lab.host, LISTED)
             fetch(lab.host, HARMLESS)
             time.sleep(0.02)
-    with Talker(lab.host, HARMLESS, rate=50), Talker(lab.host, LISTED, rate=2500) as talker:
-        time.sleep(2.0)
-    assert talker.sent > 4_000
+    whole_bursts = [burst(lab)]
+    while not any(whole_bursts) and len(whole_bursts) < 3:
+        whole_bursts.append(burst(lab))
     until(lambda: not lab.leaf.flows(), QUIET_S + 8, "the rule goes when the host stops")
     stopped_at = time.time()
     with Talker(lab.host, HARMLESS, rate=50):
         time.sleep(0.5)
     until(lambda: lab.sentinel.captures("ended"), 10)
-    frames, outer = at_port.stop(), at_monitor.stop()
+    frames, outer = [frame for recorder in at_ports for frame in recorder.stop()], at_monitor.stop()
 
     # Two seconds from the first sampled packet; OVS keeps a sample for up to a second before it sends it.
     assert installed_s < 3.0, f"installed after {installed_s:.2f}s"
@@ -160,8 +165,28 @@ def test_a_host_that_fetches_from_a_listed_address_is_mirrored_until_it_stops(la
     assert not Counter(kept) - Counter(frame for _, frame in frames)
     after = [frame for at, frame in frames if at >= active_at]
     assert len(after) > 8_000
-    lost = Counter(after) - Counter(kept)
-    assert lost.total() <= 1, f"{lost.total()} of {len(after)} packets are not in the capture"
+    lost = (Counter(after) - Counter(kept)).total()
+    # Where cores are scarce a switch on the way may drop copies; then their numbers have gaps, and Sentinel says so.
+    gaps = gaps_of([frame for _, frame in outer])
+    assert lost - gaps <= 1, f"{lost} of {len(after)} packets are not in the capture, {gaps} were lost on the way"
+    assert lab.sentinel.metric("sentinel_erspan_lost_total") == gaps
+    assert any(whole_bursts), "5,000 packets/s were never mirrored without loss"
+
+
+def burst(lab: Fabric) -> bool:
+    """5,000 packets/s of the pair, there and back, for two seconds; whether no copy was lost on the way."""
+    before = lab.sentinel.metric("sentinel_erspan_lost_total")
+    with Talker(lab.host, HARMLESS, rate=50), Talker(lab.host, LISTED, rate=2500) as talker:
+        time.sleep(2.0)
+    assert talker.sent > 4_000
+    time.sleep(0.3)
+    return lab.sentinel.metric("sentinel_erspan_lost_total") == before
+
+
+def gaps_of(outer: Sequence[bytes]) -> int:
+    """How many GRE sequence numbers are missing among ERSPAN packets (Ethernet 14, IP 20, GRE 4 in front of them)."""
+    numbers = [int.from_bytes(frame[38:42], "big") for frame in outer if frame[23] == 47]
+    return sum(after - before - 1 for before, after in itertools.pairwise(numbers) if after > before)
 
 
 def test_mirrored_packets_that_are_sampled_on_their_way_start_nothing(lab: Fabric) -> None:

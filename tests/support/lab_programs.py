@@ -246,15 +246,21 @@ class Talker:
 
 
 class Recorder:
-    """``tcpdump`` of ``device`` into a file, from the constructor's return to ``stop``."""
+    """``tcpdump`` of ``device`` into a file, from the constructor's return to ``stop``; ``only`` is "in" or "out"."""
 
     def __init__(
-        self, namespaces: Namespaces, namespace: Namespace, device: str, file: Path, expression: str = ""
+        self,
+        namespaces: Namespaces,
+        namespace: Namespace,
+        device: str,
+        file: Path,
+        expression: str = "",
+        only: str = "inout",
     ) -> None:
         self.file = file
         self._namespaces = namespaces
         log = file.with_suffix(".log")
-        options = ["-n", "-Z", "root", "-i", device, "-s", "0", "-B", "32768", "-U", "--immediate-mode"]
+        options = ["-n", "-Z", "root", "-i", device, "-s", "0", "-B", "32768", "-U", "--immediate-mode", "-Q", only]
         argv = ["tcpdump", *options, "-w", str(file), *expression.split()]
         self._child = namespaces.start(namespace, argv, output=log)
         until(lambda: log.exists() and "listening on" in log.read_text(), 10, "tcpdump listens")

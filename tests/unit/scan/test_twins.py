@@ -101,6 +101,15 @@ def counters(number: int) -> bytes:
     )
 
 
+def of_raw(*records: tuple[int, bytes], padded: bool = True) -> bytes:
+    """A flow sample with these bodies as they are, padded or not, and sampled_ipv4 behind them."""
+    body = pack(">8I", 9, 3, 1000, 1000, 7, 3, 5, len(records) + 1)
+    for tag, octets in records:
+        body += pack(">II", tag, len(octets)) + octets + (bytes(-len(octets) & 3) if padded else b"")
+    return _sample(1, body + encode_flow(SUBSTITUTES["ipv4"]))
+
+
+NAMED = (1038, b"\0\0\0\3abc")
 INNER = packet("fd00::5", "2001:db8::9")
 FRAMES = [
     frame(packet()),
@@ -158,6 +167,14 @@ SAMPLES = [
     of_protocol(13, bytes.fromhex("00010140") + packet()),
     of_protocol(14, b"\x0f\0\x08\0" + packet()),
     of_protocol(99, packet()),
+    of_raw(NAMED),
+    of_raw(NAMED, padded=False),
+    of_raw(NAMED, (1038, b"\0\0\0\1a"), NAMED, padded=False),
+    of_raw((4300 << 12 | 7, b"abc"), padded=False),
+    *(of_raw((1002, pack(">I", kind) + bytes(size))) for kind in range(5) for size in (0, 3, 4, 8, 12, 16, 24)),
+    *(of_raw((1003, bytes(4) + bytes(size))) for size in range(0, 40, 3)),
+    *(of_raw((1012, pack(">I", 3) + bytes(size))) for size in (0, 8, 11, 12, 13)),
+    *(of_raw((1015, b"\0\0\0\5abcde" + bytes(size))) for size in range(0, 48, 5)),
     counters(1),
     _sample(4300 << 12 | 5, bytes(6)),
     _sample(1, bytes(8)),
@@ -165,6 +182,10 @@ SAMPLES = [
 DATAGRAMS = [
     *(datagram(each, sequence=number) for number, each in enumerate(SAMPLES, 1)),
     datagram(*SAMPLES[:12], sequence=100),
+    # Samples whose length is odd, without and with their padding.
+    datagram(*[_sample(9, b"abc")] * 2, *SAMPLES[:2], sequence=101),
+    datagram(_sample(9, b"abc") + b"\0", SAMPLES[0], sequence=102),
+    datagram(_sample(5, SAMPLES[0][8:] + b"x"), SAMPLES[0], sequence=103),
     datagram(*SAMPLES[-14:], agent="2001:db8::253", sequence=7),
 ]
 

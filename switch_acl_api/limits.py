@@ -88,7 +88,7 @@ MAX_ERSPAN_SOCKETS = 8
 # The kernel's own deadline is this much later than the lease: in good health the shim removes the rule, and says so.
 LINUX_LEASE_GRACE_S = 1.0
 # A timeout that is off by no more than this is left alone: nft lists whole seconds.
-LINUX_LEASE_SLACK_S = 1.5
+LINUX_LEASE_SLACK_S = 1.0
 # ERSPAN sessions have 10 bits, and 0 means none.
 MAX_ERSPAN_SESSION = 1023
 # One run of nft: a transaction of 15,000 elements takes well under a second.

@@ -5,6 +5,7 @@
 import logging
 import sys
 import traceback
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from sentinel.capture.engine import CaptureEngine
@@ -34,8 +35,9 @@ def days(first: int, count: int, processes: int) -> tuple[Census, list[str]]:
     """Many seeds at once; what happened in all of them, and what broke."""
     census, broken = Census(), []
     seeds = range(first, first + count)
-    with get_context("spawn").Pool(processes) as pool:
-        for done, (seed, one, error) in enumerate(pool.imap_unordered(day, seeds), 1):
+    # A worker that dies breaks this pool instead of leaving its day waited for.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for done, (seed, one, error) in enumerate(pool.map(day, seeds), 1):
             census.add(one)
             if error:
                 broken.append(error)

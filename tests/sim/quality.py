@@ -11,6 +11,7 @@ or holds something less urgent.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -84,8 +85,8 @@ def lines(seeds: int, processes: int) -> Iterator[str]:
     """A table of both policies under each budget."""
     jobs = [(seed, budget, ours) for budget in BUDGETS for ours in (True, False) for seed in range(seeds)]
     sums = {(budget, ours): Figures() for budget in BUDGETS for ours in (True, False)}
-    with get_context("spawn").Pool(processes) as pool:
-        for budget, ours, found in pool.imap_unordered(day_of, jobs):
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for budget, ours, found in pool.map(day_of, jobs):
             sums[budget, ours].add(found)
     yield f"{'rules':>6} {'policy':24} {'in 5 s':>8} {'with room':>10} {'wasted':>8} {'mirrored':>12}"
     for (budget, ours), f in sums.items():

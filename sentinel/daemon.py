@@ -105,7 +105,7 @@ def access_of(settings: Settings) -> Access:
             )
         token = words[-1]
     cert = (chosen.client_cert, chosen.client_key) if chosen.client_cert and chosen.client_key else None
-    return Access(chosen.ca_file, cert, token)
+    return Access(settings.capture.erspan_destination, chosen.ca_file, cert, token)
 
 
 def url_of_agent(settings: Settings) -> Callable[[str], str | None]:

@@ -34,6 +34,9 @@ from sentinel.capture.rules import entry_count
 from sentinel.capture.switchbook import LEASE_MARGIN_S, SwitchBook
 from sentinel.model import Capture, Detection, Mirror, MirrorState, Switch
 
+# A neighbour that is being resolved, a route that comes back: what keeps mirrors from arriving is often mended soon.
+LOOK_AGAIN_S = 5.0
+
 
 class CaptureEngine:
     """The captures of one daemon. Single-threaded; ``counters`` and ``refusals`` are for the screen."""
@@ -52,6 +55,7 @@ class CaptureEngine:
         self._allowance = Allowance(policy.max_new_per_minute, limits.MAX_NEW_CAPTURES_PER_MINUTE)
         self._probeable = agents_url_known
         self._serial = 0
+        self._look_again = float("-inf")
         for switch in switches:
             self._add_switch(switch)
         self._handlers: dict[type, Callable[[Any, it.Now], None]] = {
@@ -388,6 +392,10 @@ class CaptureEngine:
                 self._tick_one(track, now)
         if self._ender.freed:
             self._placer.freed(now)
+        if now.mono >= self._look_again:
+            self._look_again = now.mono + LOOK_AGAIN_S
+            for switch in self.book.all_unreachable():
+                self.book.list_now(switch)
         for switch in self.book.due(now):
             self._ask(switch, now)
 

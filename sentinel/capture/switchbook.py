@@ -126,6 +126,10 @@ class SwitchBook:
     def unreachable(self, name: str) -> str:
         return self._pages[name].unreachable
 
+    def all_unreachable(self) -> list[str]:
+        """The switches that cannot reach the ERSPAN destination, as far as they told."""
+        return [name for name, page in self._pages.items() if page.unreachable and not page.asking]
+
     def known(self, name: str) -> bool:
         """Whether it ever told this process what it holds: an orphan there may be of the very pair that is wanted."""
         return self._pages[name].polled > float("-inf")

@@ -37,6 +37,7 @@ _PERMANENT = {400, 404, 409, 413, 415, 507}
 class Access:
     """How to prove who we are and who they are. ``token`` is sent only over https."""
 
+    erspan_destination: str = ""
     ca_file: Path | None = None
     client_cert: tuple[Path, Path] | None = None
     token: str | None = None
@@ -48,6 +49,7 @@ class SwitchClient:
     def __init__(self, name: str, url: str, access: Access) -> None:
         self.name = name
         self._url = url.rstrip("/")
+        self._erspan_destination = access.erspan_destination
         self._session = requests.Session()
         # Proxies are for the outside world, and a shim is named by the inventory alone.
         self._session.trust_env = False
@@ -83,7 +85,7 @@ class SwitchClient:
             rules=rules,
             ipv6=answer.get("ipv6") is True,
             max_rules=max_rules if isinstance(max_rules, int) and max_rules > 0 else 2**31,
-            unreachable=_unreachable(answer.get("erspan")),
+            unreachable=_unreachable(answer.get("erspan"), self._erspan_destination),
             tcam_free=_count(answer.get("tcam_free")),
         )
 
@@ -294,11 +296,15 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
 
 
-def _unreachable(erspan: object) -> str:
-    """The first ERSPAN destination the switch says it cannot reach; empty where all can be, or it does not say."""
-    for row in erspan if isinstance(erspan, list) else []:
-        if isinstance(row, dict) and row.get("reachable") is False:
-            return str(row.get("detail") or row.get("destination"))[:200]
+def _unreachable(erspan: object, destination: str) -> str:
+    """Why the switch cannot mirror to our ERSPAN destination; empty where it can, or does not say."""
+    rows = [row for row in erspan if isinstance(row, dict)] if isinstance(erspan, list) else []
+    ours = [row for row in rows if row.get("destination") == destination]
+    if rows and not ours:
+        return f"{destination} is not among its erspan_destinations"
+    for row in ours:
+        if row.get("reachable") is False:
+            return str(row.get("detail") or "unreachable")[:200]
     return ""
 
 

@@ -323,6 +323,18 @@ def test_an_unreachable_erspan_destination_is_said_and_another_switch_is_taken()
     assert list(world.rules()) == ["spine1"]
 
 
+def test_a_switch_that_reaches_the_destination_again_is_used_within_seconds() -> None:
+    world = World([leaf("leaf1", "10.0.1.1")])
+    world.switches["leaf1"].unreachable = "no neighbour for 10.0.0.70"
+    world.tell(it.Reconcile())
+    world.sight()
+    assert world.engine.refusals[detection().id].reason == "unreachable"
+    world.switches["leaf1"].unreachable = ""
+    world.run(7)
+    world.sight()
+    assert list(world.rules()) == ["leaf1"]
+
+
 def test_manual_waits_for_approval_and_shows_the_exact_rule() -> None:
     world = World(policy=replace(AUTOMATIC, mode="manual"))
     world.sight()

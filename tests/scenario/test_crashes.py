@@ -33,6 +33,11 @@ class Switch:
         self.name, self.agent, self.erspan_source = name, agent, f"10.0.0.25{agent[-1]}"
         self.shim = shim_world.Shim(directory / name, "cumulus", {"max_rules": 100})
         self.url = self.shim.url
+        way = {
+            "route": [{"dst": shim_world.ERSPAN_DESTINATION, "dev": "swp1"}],
+            "neigh": [{"dst": shim_world.ERSPAN_DESTINATION, "lladdr": "44:38:39:00:00:01", "state": ["REACHABLE"]}],
+        }
+        (self.shim.home / "ip.json").write_text(json.dumps(way))
         self._expired_at = 0.0
 
     def expire(self) -> None:

@@ -73,7 +73,7 @@ def shim() -> Iterator[Shim]:
 
 @pytest.fixture
 def client(shim: Shim) -> Iterator[SwitchClient]:
-    made = SwitchClient("leaf1", shim.url, Access(token="secret"))
+    made = SwitchClient("leaf1", shim.url, Access("10.0.0.70", token="secret"))
     yield made
     made.close()
 
@@ -118,6 +118,15 @@ def test_listing_tells_ours_from_theirs_and_unreachability(shim: Shim, client: S
     assert (listed.ipv6, listed.max_rules, listed.unreachable) == (True, 50, "no route")
     assert {name: rule.ours for name, rule in listed.rules.items()} == {"sentinel_c1": True, "x": False}
     assert listed.rules["sentinel_c1"].lines == ("a",)
+
+
+def test_only_our_own_erspan_destination_counts(shim: Shim, client: SwitchClient) -> None:
+    other = {"destination": "10.0.0.71", "reachable": False, "detail": "no route"}
+    ours = {"destination": "10.0.0.70", "reachable": True, "detail": ""}
+    shim.reply = lambda *_: (200, json.dumps({"acls": {}, "erspan": [other, ours]}).encode(), 0.0)
+    assert client.list().unreachable == ""
+    shim.reply = lambda *_: (200, json.dumps({"acls": {}, "erspan": [other]}).encode(), 0.0)
+    assert client.list().unreachable == "10.0.0.70 is not among its erspan_destinations"
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,6 @@ MIB = 1024 * KIB
 # --- sflow ---------------------------------------------------------------------------------------
 # One UDP datagram over IPv4 without jumbograms: 65,535 - 20 (IP) - 8 (UDP).
 MAX_DATAGRAM_BYTES = 65_507
-# A sample is at least 8 octets (tag, length), so no honest datagram holds more.
-MAX_SAMPLES_PER_DATAGRAM = MAX_DATAGRAM_BYTES // 8
-# Likewise for the records of one sample.
-MAX_RECORDS_PER_SAMPLE = MAX_DATAGRAM_BYTES // 8
 # A sampled header: two VLAN tags (QinQ) are usual, three are seen; labels likewise, and hardware pushes no more than
 # 16.
 MAX_VLAN_TAGS = 8
@@ -157,8 +153,6 @@ MAX_METRIC_LABEL_CHARS = 128
 MAX_LIVE_CAPTURES = 10_000
 # New captures in one minute over all agents: a fabric-wide outbreak, yet far from what forged samples could ask for.
 MAX_NEW_CAPTURES_PER_MINUTE = 600
-# Agents whose new captures are counted separately; more than any inventory we have seen.
-MAX_AGENTS_COUNTED = 10_000
 # Reasons kept for detections that are not captured, and pairs held back after their capture ended: ~200 B each.
 MAX_REFUSALS_KEPT = 10_000
 MAX_HELD_PAIRS = 10_000

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench import loopback, memory
+from tests.bench import erspan, loopback, memory
 
 SIZES = [2_000, 60_000, 1_000_000]
 SHARES = [0.0, 0.01, 0.1]
@@ -17,6 +17,7 @@ SHARES = [0.0, 0.01, 0.1]
 def rows(*, quick: bool) -> Iterator[dict[str, object]]:
     sizes, shares = (SIZES[:2], SHARES[1:2]) if quick else (SIZES, SHARES)
     yield from loopback.measure(sizes[-1])
+    yield from erspan.measure()
     yield from memory.tables(sizes)
     yield from memory.scans(sizes, shares)
 

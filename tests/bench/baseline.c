@@ -113,9 +113,10 @@ uint64_t bare_receive(int fd, volatile int *stop, uint64_t *octets) {
     return received;
 }
 
-/* Send `n` datagrams in turn, `burst` at a time, `rate` a second (0: as fast as it goes), for `seconds`; how many. */
-uint64_t send_rate(int fd, const uint8_t *data, const uint32_t *sizes, uint32_t n, double rate, double seconds,
-                   uint32_t burst) {
+/* Send `n` datagrams in turn, `burst` at a time, `rate` a second (0: as fast as it goes), for `seconds`; how many. The
+ * number of each is written into it at each of the `n_places` offsets, so that no two are equal. */
+uint64_t send_numbered(int fd, uint8_t *data, const uint32_t *sizes, uint32_t n, double rate, double seconds,
+                       uint32_t burst, const uint32_t *places, uint32_t n_places) {
     struct iovec *pieces = calloc(n, sizeof *pieces);
     struct mmsghdr *messages = calloc(n, sizeof *messages);
     struct timespec begun, now;
@@ -139,6 +140,11 @@ uint64_t send_rate(int fd, const uint8_t *data, const uint32_t *sizes, uint32_t 
             continue;
         }
         uint32_t some = burst < n - at ? burst : n - at;
+        for (uint32_t i = 0; n_places && i < some; i++) {
+            uint32_t number = htonl(sent + i);
+            for (uint32_t place = 0; place < n_places; place++)
+                memcpy((uint8_t *)pieces[at + i].iov_base + places[place], &number, sizeof number);
+        }
         int done = sendmmsg(fd, messages + at, some, 0);
         if (done > 0) {
             sent += done;
@@ -148,4 +154,9 @@ uint64_t send_rate(int fd, const uint8_t *data, const uint32_t *sizes, uint32_t 
     free(pieces);
     free(messages);
     return sent;
+}
+
+uint64_t send_rate(int fd, const uint8_t *data, const uint32_t *sizes, uint32_t n, double rate, double seconds,
+                   uint32_t burst) {
+    return send_numbered(fd, (uint8_t *)data, sizes, n, rate, seconds, burst, NULL, 0);
 }

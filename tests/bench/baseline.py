@@ -43,6 +43,8 @@ def library() -> ctypes.CDLL:
         *(ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint32),
         *(ctypes.c_double, ctypes.c_double, ctypes.c_uint32),
     ]
+    loaded.send_numbered.restype = ctypes.c_uint64
+    loaded.send_numbered.argtypes = [*loaded.send_rate.argtypes, ctypes.c_void_p, ctypes.c_uint32]
     return loaded
 
 

@@ -5,14 +5,14 @@
 import json
 import pkgutil
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from switch_acl_api.auth import Authenticator
 from switch_acl_api.counters import Counters, gauge
-from switch_acl_api.engine import Engine
+from switch_acl_api.engine import Engine, Wish
 from switch_acl_api.errors import Refused, RuleError
 from switch_acl_api.limits import (
     MAX_ACL_BODY_BYTES,
@@ -186,20 +186,30 @@ def _lines(value: object) -> List[object]:
     return value
 
 
-def _wanted(value: object) -> Dict[str, Tuple[Any, Optional[float]]]:
+def _entries(value: object) -> Dict[str, object]:
     if not isinstance(value, dict) or len(value) > MAX_BULK_NAMES:
         raise Refused(400, "expected a JSON object of at most {} names".format(MAX_BULK_NAMES))
-    wanted: Dict[str, Tuple[Any, Optional[float]]] = {}
-    for name, entry in value.items():
+    for name in value:
         if _NAME.match(name) is None or name in _RESERVED:
             raise Refused(400, '"{}" is no rule\'s name'.format(name[:MAX_NAME_CHARS]))
-        if not isinstance(entry, dict) or set(entry) - {"lines", "ttl"} or not isinstance(entry.get("lines"), list):
-            raise Refused(400, '{}: expected {{"lines": [...], "ttl": seconds}}'.format(name))
-        ttl = entry.get("ttl")
-        if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, (int, float))):
-            raise Refused(400, "{}: ttl: expected seconds".format(name))
-        wanted[name] = (entry["lines"], None if ttl is None else float(ttl))
-    return wanted
+    return value
+
+
+def _wanted(value: object) -> Dict[str, Wish]:
+    return {name: _wish(name, entry) for name, entry in _entries(value).items()}
+
+
+def _changes(value: object) -> Dict[str, Optional[Wish]]:
+    return {name: None if entry is None else _wish(name, entry) for name, entry in _entries(value).items()}
+
+
+def _wish(name: str, entry: object) -> Wish:
+    if not isinstance(entry, dict) or set(entry) - {"lines", "ttl"} or not isinstance(entry.get("lines"), list):
+        raise Refused(400, '{}: expected {{"lines": [...], "ttl": seconds}}'.format(name))
+    ttl = entry.get("ttl")
+    if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, (int, float))):
+        raise Refused(400, "{}: ttl: expected seconds".format(name))
+    return entry["lines"], None if ttl is None else float(ttl)
 
 
 # --- the routes -----------------------------------------------------------------------------------
@@ -215,6 +225,10 @@ def _collection(app: Flask, engine: Engine) -> None:
     @app.route("/acl/", methods=["PUT"])
     def replace_acls() -> Response:
         return _json(engine.replace(g.owner, _peer(), _wanted(_body(MAX_BULK_BODY_BYTES))))
+
+    @app.route("/acl/", methods=["PATCH"])
+    def amend_acls() -> Response:
+        return _json(engine.amend(g.owner, _peer(), _changes(_body(MAX_BULK_BODY_BYTES))))
 
     @app.route("/acl/", methods=["DELETE"])
     def delete_acls() -> Response:

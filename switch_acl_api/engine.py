@@ -27,6 +27,9 @@ from switch_acl_api.limits import (
 from switch_acl_api.policy import Acl, PolicyDir, new_nonce
 from switch_acl_api.tickets import Ticket, TicketQueue
 
+# Lines, and seconds to live.
+Wish = Tuple[Any, Optional[float]]
+
 
 class Rulebook(NamedTuple):
     """The part of the settings that decides about requests. ``default_ttl_s`` ``None``: without end."""
@@ -198,26 +201,38 @@ class Engine:
             raise _refusal(failed)
         return True
 
-    def replace(self, owner: str, peer: str, wanted: Dict[str, Tuple[Any, Optional[float]]]) -> Dict[str, Any]:
+    def replace(self, owner: str, peer: str, wanted: Dict[str, Wish]) -> Dict[str, Any]:
         """``{name: (lines, ttl_s)}`` in the place of this owner's leased rules, in one commit."""
-        failed: Dict[str, str] = {}
+        answer, failed = self._bulk(owner, peer, wanted, None)
+        return dict(answer, failed={name: error.error for name, error in failed.items()})
+
+    def amend(self, owner: str, peer: str, changes: Dict[str, Optional[Wish]]) -> Dict[str, Any]:
+        """Puts and, where the wish is ``None``, removals in one commit; what is not named stays as it is."""
+        wanted = {name: wish for name, wish in changes.items() if wish is not None}
+        answer, failed = self._bulk(owner, peer, wanted, [name for name in sorted(changes) if name not in wanted])
+        return dict(answer, failed={n: {"status": error.status, "error": error.error} for n, error in failed.items()})
+
+    def _bulk(
+        self, owner: str, peer: str, wanted: Dict[str, Wish], unwanted: Optional[Sequence[str]]
+    ) -> Tuple[Dict[str, Any], Dict[str, Refused]]:
+        """What became of each name, and why not. ``unwanted`` ``None``: every leased rule that is not wanted."""
+        failed: Dict[str, Refused] = {}
         parsed: Dict[str, Tuple[Tuple[str, ...], List[Rule], Optional[float]]] = {}
         site = self._site()
         for name, (lines, asked_s) in wanted.items():
             try:
                 rules = parse_rules(lines, site)
                 parsed[name] = (tuple(str(line) for line in lines), rules, self._ttl(asked_s))
-            except (RuleError, Refused) as error:
-                failed[name] = str(error)
+            except RuleError as error:
+                failed[name] = Refused(400, str(error))
+            except Refused as error:
+                failed[name] = error
         self._keeper.looked.wait(FIRST_LOOK_WAIT_S)
         with self._mutex:
             planned = self._planned()
-            removed = [
-                name
-                for name, acl in sorted(planned.items())
-                if acl.owner == owner and acl.lease is not None and name not in wanted
-            ]
-            budget = Budget(self.book.max_rules, {n: acl for n, acl in planned.items() if n not in removed})
+            gone, removes = self._removes(owner, planned, wanted, unwanted, failed)
+            leaving = {remove.name for remove in removes}
+            budget = Budget(self.book.max_rules, {n: acl for n, acl in planned.items() if n not in leaving})
             unchanged: Dict[str, Optional[float]] = {}
             puts: List[Change] = []
             for name, (texts, rules, ttl_s) in sorted(parsed.items()):
@@ -229,23 +244,51 @@ class Engine:
                         continue
                     budget.take(name, rules)
                 except Refused as error:
-                    failed[name] = error.error
+                    failed[name] = error
                     continue
                 puts.append(Put(self._new_acl(owner, name, texts, ttl_s)))
             kept = self._renew([(planned[name], ttl_s) for name, ttl_s in unchanged.items()])
-            failed.update({name: "expired at this moment" for name in unchanged if name not in kept})
-            removes: List[Change] = [Remove(name, "replaced by a list without it") for name in removed]
+            failed.update({name: Refused(503, "expired at this moment") for name in unchanged if name not in kept})
             if not puts and not removes:
-                return {"installed": [], "unchanged": sorted(kept), "removed": [], "failed": failed}
-            ticket = self._enqueue(puts + removes, owner, peer, wait=True)
+                return {"installed": [], "unchanged": sorted(kept), "removed": gone}, failed
+            ticket = self._enqueue([*puts, *removes], owner, peer, wait=True)
         self._wait(ticket)
-        failed.update({name: outcome.error for name, outcome in ticket.outcomes.items() if not outcome.ok})
-        return {
+        failed.update({name: _refusal(outcome) for name, outcome in ticket.outcomes.items() if not outcome.ok})
+        answer = {
             "installed": [put.name for put in puts if put.name not in failed],
             "unchanged": sorted(kept),
-            "removed": [name for name in removed if name not in failed],
-            "failed": failed,
+            "removed": sorted(gone + [remove.name for remove in removes if remove.name not in failed]),
         }
+        return answer, failed
+
+    def _removes(
+        self,
+        owner: str,
+        planned: Dict[str, Acl],
+        wanted: Dict[str, Wish],
+        unwanted: Optional[Sequence[str]],
+        failed: Dict[str, Refused],
+    ) -> Tuple[List[str], List[Remove]]:
+        """The names of a bulk request that are gone already, and those to remove. Refusals go to ``failed``."""
+        if unwanted is None:
+            mine = [name for name, acl in sorted(planned.items()) if acl.owner == owner and acl.lease is not None]
+            return [], [Remove(name, "replaced by a list without it") for name in mine if name not in wanted]
+        gone: List[str] = []
+        removes: List[Remove] = []
+        on_disk = self._policy.acls()
+        pending = {change.name for change in self._queue.pending()}
+        for name in unwanted:
+            try:
+                self._check_owner(planned.get(name), owner)
+            except Refused as error:
+                failed[name] = error
+                continue
+            # Absent from the files, but the switch may still have it while a removal is not committed.
+            if name in planned or name in on_disk or name in pending or not self._keeper.settled:
+                removes.append(Remove(name, "deleted"))
+            else:
+                gone.append(name)
+        return gone, removes
 
     def renew(self, owner: str, ttl_s: Optional[float]) -> Dict[str, Any]:
         """All leases of this owner; commits nothing. Raises ``Refused``."""

@@ -126,6 +126,8 @@ def test_removals_happen_as_soon_as_the_foreign_file_is_mended(shim: Shim) -> No
     wait_until(lambda: shim.files() == [])
     assert "10.0.0.1" in installed_sources(shim.home)
     assert shim.call("DELETE", "/acl/short").status_code == 503, "gone from disk, not yet from the switch"
+    amended = shim.call("PATCH", "/acl/", json={"short": None}).json()
+    assert (amended["removed"], amended["failed"]["short"]["status"]) == ([], 503)
     foreign.unlink()
     wait_until(lambda: "10.0.0.1" not in installed_sources(shim.home))
 
@@ -145,6 +147,16 @@ def test_a_full_tcam_refuses_what_does_not_fit(shim: Shim) -> None:
     assert (len(result["installed"]), len(result["failed"])) == (2, 2)
     assert all("hw sync failed" in reason for reason in result["failed"].values())
     assert sorted(installed_sources(shim.home)) == sorted(f"10.0.0.{name[1:]}" for name in result["installed"])
+    assert sorted(result["installed"]) == shim.files()
+
+
+def test_one_amendment_to_blame_does_not_hold_up_the_others(shim: Shim) -> None:
+    shim.put("orphan", acl("10.0.0.9"))
+    behave(shim.home, tcam=cl_acltool.DEFAULT_ENTRIES + 2)
+    changes = {f"r{n}": {"lines": acl(f"10.0.0.{n}")} for n in range(1, 4)}
+    result = shim.call("PATCH", "/acl/", json={**changes, "orphan": None}).json()
+    assert (len(result["installed"]), result["removed"]) == (2, ["orphan"])
+    assert [why["status"] for why in result["failed"].values()] == [502]
     assert sorted(result["installed"]) == shim.files()
 
 

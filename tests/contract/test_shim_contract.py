@@ -151,6 +151,7 @@ def test_bodies_that_are_no_rules(shim: Shim, lines: Any, status: int) -> None:
         ("/acl/", b'{"a": {"lines": [], "ttl": true}}', "application/json", 400),
         ("/acl/", b'{"a": {"lines": [], "color": 1}}', "application/json", 400),
         ("/acl/", b'{"A!": {"lines": []}}', "application/json", 400),
+        ("/acl/", b'{"a": null}', "application/json", 400),
         ("/elsewhere", b"[]", "application/json", 404),
         ("/healthz", b"[]", "application/json", 405),
     ],
@@ -223,6 +224,78 @@ def test_bulk_that_changes_nothing_commits_nothing(shim: Shim) -> None:
     again = shim.call("PUT", "/acl/", json=wanted).json()
     assert again == {"installed": [], "unchanged": ["a", "b"], "removed": [], "failed": {}}
     assert shim.commits() == before
+
+
+def test_amend_changes_what_it_names_in_one_commit_and_nothing_else(shim: Shim) -> None:
+    for name, host in (("by_hand", 1), ("orphan", 2), ("same", 3), ("altered", 4)):
+        shim.put(name, acl(f"10.0.0.{host}"), ttl=100)
+    before = shim.commits()
+    answer = shim.call(
+        "PATCH",
+        "/acl/",
+        json={
+            "orphan": None,
+            "absent": None,
+            "same": {"lines": acl("10.0.0.3"), "ttl": 300},
+            "altered": {"lines": acl("10.0.0.5"), "ttl": 300},
+            "new": {"lines": acl("10.0.0.6"), "ttl": 300},
+            "wide": {"lines": ["[iptables]", rule("10.0.0.0/24")], "ttl": 300},
+            "long": {"lines": acl("10.0.0.7"), "ttl": 3601},
+            "large": {"lines": acl(*(f"10.0.1.{n}" for n in range(1, 20))), "ttl": 300},
+        },
+    )
+    assert answer.status_code == 200
+    result = answer.json()
+    assert result["installed"] == ["altered", "new"]
+    assert result["unchanged"] == ["same"]
+    assert result["removed"] == ["absent", "orphan"]
+    assert {name: why["status"] for name, why in result["failed"].items()} == {"wide": 400, "long": 400, "large": 507}
+    assert "10.0.0.0/24" in result["failed"]["wide"]["error"]
+    acls = shim.detail()["acls"]
+    assert {name: (found["lines"], found["installed"]) for name, found in acls.items()} == {
+        "by_hand": (acl("10.0.0.1"), True),
+        "same": (acl("10.0.0.3"), True),
+        "altered": (acl("10.0.0.5"), True),
+        "new": (acl("10.0.0.6"), True),
+    }
+    assert acls["by_hand"]["expires_in_s"] <= 100
+    assert all(200 < acls[name]["expires_in_s"] <= 300 for name in ("same", "altered", "new"))
+    assert shim.commits() - before == (1 if shim.driver == "cumulus" else 0)
+
+
+def test_amend_that_changes_nothing_commits_nothing(shim: Shim) -> None:
+    shim.put("a", acl("10.0.0.1"))
+    before = shim.commits()
+    again = shim.call("PATCH", "/acl/", json={"a": {"lines": acl("10.0.0.1"), "ttl": 60}, "gone": None}).json()
+    assert again == {"installed": [], "unchanged": ["a"], "removed": ["gone"], "failed": {}}
+    assert shim.call("PATCH", "/acl/", json={}).json()["failed"] == {}
+    assert shim.commits() == before
+
+
+def test_what_amend_removes_makes_room_for_what_it_puts(shim: Shim) -> None:
+    shim.put("old", acl(*(f"10.0.1.{n}" for n in range(1, 21))))
+    new = {"lines": acl(*(f"10.0.2.{n}" for n in range(1, 21)))}
+    assert shim.call("PATCH", "/acl/", json={"new": new}).json()["failed"]["new"]["status"] == 507
+    assert shim.call("PATCH", "/acl/", json={"new": new, "old": None}).json()["installed"] == ["new"]
+    assert shim.names() == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ('{"renew": null}', 400),
+        ('{"a": []}', 400),
+        ('{"a": false}', 400),
+        ('{"a": {"lines": [], "color": 1}}', 400),
+        ("[]", 400),
+        ("{", 400),
+    ],
+)
+def test_amendments_that_are_refused_as_a_whole(shim: Shim, body: str, status: int) -> None:
+    shim.put("a", acl("10.0.0.1"))
+    answer = shim.call("PATCH", "/acl/", data=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, "error" in answer.json()) == (status, True)
+    assert shim.names() == ["a"]
 
 
 def test_renew_lengthens_every_lease_and_commits_nothing(shim: Shim) -> None:

@@ -117,6 +117,8 @@ def test_what_belongs_to_another_owner_is_left_alone(alice: Client, bob: Client)
         assert (answer.status_code, "alice" in answer.json()["error"]) == (409, True)
     result = bob("PUT", "/acl/", json={"hers": {"lines": acl("10.0.0.2")}, "his": {"lines": acl("10.0.0.3")}}).json()
     assert (result["installed"], list(result["failed"]), result["removed"]) == (["his"], ["hers"], [])
+    result = bob("PATCH", "/acl/", json={"hers": None, "his": {"lines": acl("10.0.0.4")}}).json()
+    assert (result["installed"], result["failed"]["hers"]["status"], result["removed"]) == (["his"], 409, [])
     assert bob("POST", "/acl/renew").json()["renewed"].keys() == {"his"}
     assert bob("DELETE", "/acl/").status_code == 204
     assert alice("GET", "/acl/").json() == ["hers"]

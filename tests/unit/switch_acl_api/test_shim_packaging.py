@@ -59,7 +59,7 @@ def _documented() -> set[tuple[str, str]]:
     for line in (PACKAGE / "openapi.yaml").read_text().splitlines():
         if match := re.fullmatch(r"  (/\S*):", line):
             path = match[1]
-        elif match := re.fullmatch(r"    (get|put|post|delete):", line):
+        elif match := re.fullmatch(r"    (get|put|post|patch|delete):", line):
             found.add((path, match[1]))
     return found
 

@@ -7,13 +7,14 @@ own times serve as the clock.
 """
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Protocol
 
 from sentinel import limits
 from sentinel.blacklist.trie import Blacklist
 from sentinel.detect.engine import Detector
 from sentinel.model import Detection
-from sentinel.scan.plain import PlainScan
+from sentinel.scanning import Scanning
 
 
 class Datagram(Protocol):
@@ -30,19 +31,25 @@ class Datagram(Protocol):
 class Replay:
     """Several recordings may be fed one after the other; their detections are told together.
 
-    ``local`` is CIDR text. ``scan`` and ``detector`` have the counters.
+    ``local`` is CIDR text. ``scan`` and ``detector`` have the counters. ``choice`` of the scan as in ``Scanning``.
     """
 
-    def __init__(self, blacklist: Blacklist, local: Iterable[str], erspan_destinations: Iterable[str] = ()) -> None:
-        self.scan = PlainScan(erspan_destinations=erspan_destinations)
+    def __init__(
+        self,
+        blacklist: Blacklist,
+        local: Iterable[str],
+        erspan_destinations: Iterable[str] = (),
+        choice: str | None = None,
+    ) -> None:
+        self.scan = Scanning(erspan_destinations=erspan_destinations, choice=choice)
         self.detector = Detector(local, max_open_per_agent=limits.MAX_OPEN_DETECTIONS)
         self._blacklist = blacklist
 
     def feed(self, datagrams: Iterable[Datagram]) -> None:
         """Take every datagram of one recording, in its order."""
-        for datagram in datagrams:
-            result = self.scan.scan([(datagram.payload, datagram.sender, datagram.at)], self._blacklist)
-            for match in result.matches:
+        received = ((datagram.payload, datagram.sender, datagram.at) for datagram in datagrams)
+        while batch := list(islice(received, limits.LISTENER_BATCH_DATAGRAMS)):
+            for match in self.scan.scan(batch, self._blacklist).matches:
                 self.detector.observe(match, match.seen_at)
 
     def detections(self) -> list[Detection]:

@@ -165,7 +165,10 @@ def replay(pcaps: tuple[str, ...], feeds: tuple[str, ...], local: tuple[str, ...
     sys.stdout.flush()
     counts = play.scan.counters
     unreadable = sum(counts.bad_datagrams.values()) + counts.bad_samples
-    say(f"{len(found)} detections in {counts.samples} samples of {counts.datagrams} datagrams, {unreadable} unreadable")
+    say(
+        f"{len(found)} detections in {counts.samples} samples of {counts.datagrams} datagrams, {unreadable} unreadable;"
+        f" scan: {play.scan.implementation}"
+    )
     refused = sum(play.detector.counters.refused.values())
     if refused:
         say(f"{refused} samples found no place: the bounds on open detections and observers were met")

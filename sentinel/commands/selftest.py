@@ -20,7 +20,7 @@ from sentinel.config.settings import Settings
 from sentinel.daemon import admission_of, loader_of, policy_of, switches_of
 from sentinel.detect.engine import Detector
 from sentinel.model import Capture, Switch
-from sentinel.scan.plain import PlainScan
+from sentinel.scanning import Scanning, chosen
 from sentinel.sflow import encode
 
 
@@ -41,6 +41,7 @@ def selftest(config: Path | None) -> None:
         click.echo("WRONG  no IPv4 prefix is in force, or network.local has no IPv4 prefix: sentinel feeds refresh")
         raise click.exceptions.Exit(1)
     click.echo(f"a bare SYN from {local} to {listed}, as if sampled by:")
+    click.echo(f"scan: {chosen()[0]}", err=True)
     wrong = 0
     for switch in switches_of(settings):
         capture, why = _try(settings, loader.current.blacklist, switch, local, listed)
@@ -83,7 +84,7 @@ def _try(
 ) -> tuple[Capture | None, str]:
     """The capture that this switch's sample leads to, or why there is none."""
     destinations = (settings.capture.erspan_destination,)
-    scan = PlainScan(admission=admission_of(settings), erspan_destinations=destinations)
+    scan = Scanning(admission_of(settings), destinations)
     detector = Detector(settings.network.local, min_samples=settings.capture.min_samples)
     engine = CaptureEngine(policy_of(settings), switches_of(settings), lambda _: False)
     result = scan.scan([(_datagram(switch.agents[0], local, listed), switch.agents[0], time.time())], blacklist)

@@ -13,15 +13,17 @@ import pytest
 
 from sentinel import recording
 from sentinel.replay import Replay
-from tests.support.traffic import blacklist
+from sentinel.report import eve
+from tests.support.traffic import LEAF1, blacklist, datagram, flow, frame, packet
+from tests.support.twins import mutations, native
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "sflow"
 LOCAL = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]
 NAMES = sorted(path.name for path in RECORDINGS.glob("*.pcap")) or [""]
 
 
-def replayed(name: str, *listed: str) -> Replay:
-    one = Replay(blacklist(*listed), LOCAL)
+def replayed(name: str, *listed: str, choice: str | None = None) -> Replay:
+    one = Replay(blacklist(*listed), LOCAL, choice=choice)
     one.feed(recording.datagrams(recording.packets(RECORDINGS / name)))
     return one
 
@@ -116,3 +118,37 @@ def test_several_recordings_are_told_together() -> None:
     times = [detection.first_seen for detection in replay.detections()]
     assert len(times) == 2
     assert times == sorted(times)
+
+
+def told(replay: Replay, choice: str) -> list[str]:
+    """The lines that ``sentinel replay`` prints."""
+    assert replay.scan.implementation == choice
+    return [json.dumps(eve.alert(detection)) for detection in replay.detections()]
+
+
+@pytest.mark.skipif(NAMES == [""], reason="the recordings are not part of the checkout")
+@pytest.mark.parametrize("name", NAMES)
+def test_both_scans_print_the_same_lines_of_a_recording(name: str) -> None:
+    native()
+    both = [replayed(name, "0.0.0.0/0", "::/0", "10.0.0.0/8", choice=choice) for choice in ("python", "native")]
+    plain, compiled = (told(one, choice) for one, choice in zip(both, ("python", "native"), strict=True))
+    assert compiled == plain
+    assert both[1].scan.counters == both[0].scan.counters
+
+
+def test_both_scans_print_the_same_lines_of_made_up_and_damaged_samples() -> None:
+    """More datagrams than one batch has, a tenth of a second apart."""
+    native()
+    pairs = [(f"10.0.{n % 7}.{n % 50}", f"203.0.113.{n % 20}") for n in range(150)]
+    sound = [datagram(flow(frame(packet(*pair)), sequence=n), agent=LEAF1) for n, pair in enumerate(pairs)]
+    damaged = list(mutations(sound, 400, 11))
+    lines = []
+    for choice in ("python", "native"):
+        one = Replay(blacklist("203.0.113.0/28", "10.0.3.0/24"), LOCAL, choice=choice)
+        one.feed(
+            recording.RecordedDatagram(n, 1_000.0 + n / 10, LEAF1, "10.0.0.9", 6343, payload)
+            for n, payload in enumerate(sound + damaged)
+        )
+        lines.append(told(one, choice))
+    assert len(lines[0]) > 50
+    assert lines[1] == lines[0]

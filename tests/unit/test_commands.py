@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands as a shell sees them: data on stdout, the rest on stderr, the exit status."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -161,6 +162,20 @@ def test_a_feed_is_shown_with_what_was_dropped(place: Path) -> None:
     for words in (("show", "nobody"), ("accept", "nobody")):
         done = sentinel(place, "feeds", *words)
         assert (done.returncode, "enabled are: bad" in done.stderr) == (2, True)
+
+
+def test_replay_and_selftest_use_the_scan_that_was_chosen(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [("replay", "-", "--feed", "bad.txt"), ("selftest",)]
+    for words in lines:
+        monkeypatch.setenv("SENTINEL_SCAN", "python")
+        plain = sentinel(place, *words, data=pcap(datagram(tcp_frame())))
+        assert (plain.returncode, "scan: python" in plain.stderr) == (0, True), plain.stderr
+        monkeypatch.setenv("SENTINEL_SCAN", "fast")
+        assert sentinel(place, *words, data=pcap()).returncode == 2
+        if importlib.util.find_spec("sentinel.scan._native") is not None:
+            monkeypatch.setenv("SENTINEL_SCAN", "native")
+            compiled = sentinel(place, *words, data=pcap(datagram(tcp_frame())))
+            assert (compiled.stdout, "scan: native" in compiled.stderr) == (plain.stdout, True)
 
 
 def test_selftest_shows_the_exact_rule_and_fails_where_nothing_would_be_caught(place: Path) -> None:

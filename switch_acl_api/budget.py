@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Do more rules fit? Pure counting of rules and of ERSPAN sessions."""
 
-import functools
 from typing import Dict, Sequence, Tuple
 
 from switch_acl_api.errors import Refused, RuleError
-from switch_acl_api.grammar import Rule, erspan_pairs, read_rules
-from switch_acl_api.limits import MAX_BULK_NAMES, MAX_ERSPAN_PAIRS
+from switch_acl_api.grammar import Rule, erspan_pairs, rules_of_file
+from switch_acl_api.limits import MAX_ERSPAN_PAIRS
 from switch_acl_api.policy import Acl
 
 
@@ -48,10 +47,9 @@ class Budget:
             self._pairs[rule.erspan_pair] = self._pairs.get(rule.erspan_pair, 0) + step
 
 
-@functools.lru_cache(maxsize=MAX_BULK_NAMES)
 def rules_of(lines: Tuple[str, ...]) -> Tuple[Rule, ...]:
     """The rules of a file of ours; none where it cannot be read."""
     try:
-        return tuple(read_rules(lines))
+        return rules_of_file(lines)
     except RuleError:
         return ()

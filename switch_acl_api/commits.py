@@ -15,7 +15,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Un
 
 from switch_acl_api.drivers.base import Driver, Target
 from switch_acl_api.errors import CommitError, ListingError, RuleError
-from switch_acl_api.grammar import RuleKey, read_rules
+from switch_acl_api.grammar import RuleKey, rules_of_file
 from switch_acl_api.limits import MAX_BLAME_COMMITS
 from switch_acl_api.policy import Acl, PolicyDir
 
@@ -215,7 +215,7 @@ class Committer:
 
 def keys_of(acl: Acl) -> Set[RuleKey]:
     try:
-        return {rule.key for rule in read_rules(acl.lines)}
+        return {rule.key for rule in rules_of_file(acl.lines)}
     except RuleError:
         return set()
 
@@ -225,7 +225,7 @@ def targets_of(acls: Dict[str, Acl]) -> List[Target]:
     targets: List[Target] = []
     for name in sorted(acls):
         try:
-            targets.append(Target(acls[name], tuple(read_rules(acls[name].lines))))
+            targets.append(Target(acls[name], rules_of_file(acls[name].lines)))
         except RuleError:
             continue
     return targets

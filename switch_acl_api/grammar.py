@@ -7,12 +7,13 @@ contain is spelt out, so that what this parser understood is what cl-acltool wil
 printable ASCII, dotted quads without leading zeros, no variables, no quotes, no lists, no negation.
 """
 
+import functools
 import ipaddress
 import re
 from typing import Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from switch_acl_api.errors import RuleError
-from switch_acl_api.limits import MAX_ERSPAN_PAIRS, MAX_LINE_CHARS, MAX_LINES
+from switch_acl_api.limits import MAX_BULK_NAMES, MAX_ERSPAN_PAIRS, MAX_LINE_CHARS, MAX_LINES
 
 FAMILIES = {"[iptables]": 4, "[ip6tables]": 6}
 WILDCARD_PORTS = ("swp+", "bond+")
@@ -99,6 +100,12 @@ def read_rules(lines: Sequence[object]) -> List[Rule]:
             raise RuleError(number, text.split()[0][:40], "a rule before any section such as [iptables]")
         rules.append(_read_rule(number, text.split(), family))
     return rules
+
+
+@functools.lru_cache(maxsize=MAX_BULK_NAMES)
+def rules_of_file(lines: Tuple[str, ...]) -> Tuple[Rule, ...]:
+    """``read_rules`` of a file that stands: each commit asks for all of them again. Raises ``RuleError``."""
+    return tuple(read_rules(lines))
 
 
 def erspan_pairs(rules: Iterable[Rule]) -> FrozenSet[Tuple[str, str]]:

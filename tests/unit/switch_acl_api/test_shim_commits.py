@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from switch_acl_api import grammar
 from switch_acl_api.clock import BootClock
 from switch_acl_api.commits import Committer, Put, Remove
 from switch_acl_api.drivers.base import Count, Driver, Target
@@ -218,3 +219,14 @@ def _die_at(policy: PolicyDir, driver: Driver, step: int, after: bool) -> None:
                 return result
 
             setattr(owner, name, call)
+
+
+def test_a_commit_reads_only_what_is_new(policy: PolicyDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    committer = Committer(policy, MemoryDriver())
+    with policy.lock.held(1.0) as fd:
+        committer.run([put(f"a{n}", f"10.77.0.{n}") for n in range(20)], fd)
+        read: list[str] = []
+        one = grammar._read_rule
+        monkeypatch.setattr(grammar, "_read_rule", lambda *given: read.append(given[1]) or one(*given))
+        assert committer.run([put("b", "10.77.1.1")], fd)[0].ok
+    assert len(read) == len([line for line in lines_of("10.77.1.1") if line.startswith("-A")])

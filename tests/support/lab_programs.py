@@ -224,7 +224,19 @@ class Talker:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        self._await_last_echo()
         self._socket.close()
+
+    def _await_last_echo(self) -> None:
+        # An echo that finds its socket closed is answered with an ICMP error, and that would be mirrored too.
+        self._socket.settimeout(0.5)
+        while True:
+            try:
+                self._socket.recv(65535)
+            except TimeoutError:
+                return
+            except OSError:  # an ICMP error about an earlier one
+                continue
 
     def _send(self) -> None:
         started = time.monotonic()

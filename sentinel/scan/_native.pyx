@@ -53,7 +53,9 @@ cdef extern from "arpa/inet.h" nogil:
 cdef extern from * nogil:
     """
     #if defined(__GNUC__)
-    #define sentinel_prefetch(address) __builtin_prefetch((const void *)(address))
+    /* The empty instruction is an effect: GCC drops calls of functions that do nothing but prefetch. */
+    #define sentinel_prefetch(address) \
+        do { __builtin_prefetch((const void *)(address)); __asm__ volatile(""); } while (0)
     #else
     #define sentinel_prefetch(address) ((void)0)
     #endif

@@ -12,7 +12,8 @@ from sentinel import limits, unlisted
 from sentinel.capture import events as it
 from sentinel.errors import StoreError
 from sentinel.erspan.files import Received
-from sentinel.model import Capture, Detection
+from sentinel.flows.query import answer
+from sentinel.model import Capture, Detection, FlowAnswer, FlowQuery
 from sentinel.report.metrics import Metrics, Reading, counters
 from sentinel.scorecard import feed_row, feeds_in, readings
 from sentinel.sflow.agents import AgentHealth
@@ -110,8 +111,11 @@ class DaemonBackend:
                 )
         return rows
 
-    def flows(self, limit: int) -> Sequence[Row]:
-        return [asdict(row) for row in self._daemon.flows.top(limit, time.monotonic())]
+    def flows(self, query: FlowQuery) -> FlowAnswer:
+        now, utc = time.monotonic(), time.time()
+        self._daemon.scan.take_flows()
+        begin, seconds = self._daemon.flows.latest(query.seconds, now)
+        return answer(query, utc - now + begin, seconds, lambda: time.sleep(limits.FLOW_QUERY_REST_S))
 
     def events(self, after: int, timeout_s: float) -> Sequence[Row]:
         return self._daemon.ring.after(after, timeout_s)
@@ -164,7 +168,7 @@ class DaemonBackend:
         with daemon.loop.lock:
             detection = daemon.detector.find(local_ip, listed_ip) or daemon.detector.find(listed_ip, local_ip)
         if detection is None and self._may_be_asked_for(listed_ip):
-            flows = daemon.flows.top(limits.MAX_FLOW_ROWS_KEPT, time.monotonic())
+            flows = daemon.flows.between(local_ip, listed_ip, time.monotonic())
             detection = unlisted.detection_of(local_ip, listed_ip, flows)
         if detection is None:
             raise Refused(self._why_unknown(listed_ip))
@@ -240,9 +244,7 @@ class DaemonBackend:
     def _why_unknown(self, listed_ip: str) -> str:
         if not self._may_be_asked_for(listed_ip):
             return f"{listed_ip} is on no list in force; capture.allow_unlisted = true would let it be captured"
-        return (
-            f"no agent has sampled this pair in the last {limits.FLOWS_KEPT_S:.0f} s, so there is no switch to choose"
-        )
+        return f"no agent has sampled this pair in the last {limits.FLOWS_KEPT_S} s, so there is no switch to choose"
 
     def _detections_by_feed(self) -> dict[str, int]:
         used: dict[str, int] = {}
@@ -302,12 +304,11 @@ class DaemonBackend:
         streams, sources = daemon.scan.agents_overflow
         for name, count, text in (
             ("handed_over", daemon.scan.handed_over, "Flow samples that the compiled scan left to the plain one"),
-            ("flows_evicted", daemon.scan.flows_evicted, "Samples of flows that found no row in the flow table"),
-            ("flow_rows_dropped", daemon.flows.dropped, "Rows of recent flows that were dropped before their time"),
             ("streams_overflow", streams, "Datagrams of streams whose health found no room"),
             ("sources_overflow", sources, "Samples of data sources whose health found no room"),
         ):
             yield f"sentinel_scan_{name}_total", {}, float(count), "counter", text
+        yield from counters("flows", daemon.flows.counters)
         yield from counters("detect", daemon.detector.counters)
         yield from counters("web", daemon.web_counters)
         yield from counters("report", daemon.event_log.counters)

@@ -166,12 +166,12 @@ class Daemon:
         self.event_log = EventLog(settings.report.eve_file or settings.state_dir / "eve.json")
         self.loader = loader_of(settings, Current(prepare=prepare))
         self.admission = admission_of(settings)
-        self.flows = RecentFlows()
+        self.flows = RecentFlows(time.monotonic())
         self.scan = Scanning(
             self.admission,
             (settings.capture.erspan_destination,),
             threads=settings.sflow.threads,
-            on_flows=lambda rows, rest: self.flows.add(rows, rest, time.monotonic()),
+            on_flows=self.flows.add,
         )
         self.detector = Detector(settings.network.local, min_samples=settings.capture.min_samples)
         self.captures = CaptureEngine(policy_of(settings), switches_of(settings), self._is_probeable)

@@ -64,15 +64,26 @@ LISTENER_WAIT_MS = 1_000
 MAX_FLOWS = 32_768
 # Agents in that table: more than MAX_AGENT_STREAMS.
 MAX_FLOW_AGENTS = 16_384
-# Flows of one taking that are told one by one, the largest; the rest as a sum. 256 objects cost half a millisecond once
-# a second, 64 a tenth where the table is full of small flows many times a second.
-MAX_FLOWS_TOLD = 256
+# Flows of one taking that are told one by one, the largest; the rest as a sum. 1,024 objects cost 2.4 ms once a second,
+# 64 a quarter where the table is half full of new flows many times a second.
+MAX_FLOWS_TOLD = 1_024
 MAX_FLOWS_TOLD_WHEN_FULL = 64
 
 # --- flows ---------------------------------------------------------------------------------------
-# Seconds of flows that are kept, and their rows: 256 a second make 15,360; four times that, at 300 octets 20 MB.
-FLOWS_KEPT_S = 60.0
-MAX_FLOW_ROWS_KEPT = 65_536
+# Whole seconds of flows that are kept beside the present one, and the flows named in each, of all threads: 61 x 1,024
+# at 490 octets are 31 MB. The others of a second are known by their sum.
+FLOWS_KEPT_S = 60
+MAX_FLOWS_NAMED_PER_S = 1_024
+# Seconds that a question rests after each second it has gone over, which is 1,024 flows and takes some two
+# milliseconds: the threads that receive and decide come first.
+FLOW_QUERY_REST_S = 0.001
+# Questions about flows at once, one of which is answered while the others wait: each may make a group of each of the
+# 61,440 flows, which takes 30 MB and a fifth of a second of one core, with the longest filter a second.
+MAX_FLOW_QUERIES = 2
+# Groups told second by second, each a line in a picture that a person reads; of 60 numbers, so 1,200 in one answer.
+MAX_FLOW_SERIES = 20
+# Numbers, ranges or prefixes that one key of a filter may name: 32 at 43 characters are 1.4 KB of the request's line.
+MAX_FLOW_FILTER_VALUES = 32
 
 # --- recordings ----------------------------------------------------------------------------------
 # Octets of one recorded packet: tcpdump's and Wireshark's own bound (MAXIMUM_SNAPLEN), four of the longest IP packets.

@@ -163,6 +163,111 @@ class FlowCount:
     last_seen: float
 
 
+# --- flows: how much, between whom ----------------------------------------------------------------
+
+FlowKey = Literal["agent", "input", "output", "src_ip", "dst_ip", "protocol", "src_port", "dst_port", "vni"]
+FlowMetric = Literal["bytes", "packets", "samples"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTaking:
+    """What one flow table held of one ``second``, which is the whole part of a monotonic time.
+
+    The largest flows stand one by one in ``flows``, the others only in the sums ``unnamed_*``. ``evicted_samples``
+    found no room in the table and are in neither.
+    """
+
+    second: int
+    flows: list[FlowCount]
+    unnamed_flows: int = 0
+    unnamed_packets: int = 0
+    unnamed_bytes: int = 0
+    unnamed_samples: int = 0
+    evicted_samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTest:
+    """One test of a filter: one of ``keys`` of a flow lies in one of ``ranges``; ``negated``, none does.
+
+    Both ends belong to a range. They are numbers, or addresses as their 4 or 16 octets.
+    """
+
+    keys: tuple[FlowKey, ...]
+    ranges: tuple[tuple[int, int] | tuple[bytes, bytes], ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FlowQuery:
+    """A question about the latest ``seconds`` whole seconds: the ``limit`` groups of flows with most of ``metric``.
+
+    Only flows that pass every one of ``tests`` count; the first ``series`` groups are told second by second too.
+    """
+
+    group: tuple[FlowKey, ...]
+    metric: FlowMetric = "bytes"
+    limit: int = 200
+    seconds: int = 60
+    series: int = 0
+    tests: tuple[FlowTest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSums:
+    """Amounts, scaled by the sampling rate but for ``samples``."""
+
+    packets: int = 0
+    bytes: int = 0
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlowGroup:
+    """Flows that are equal in the query's keys, whose values ``key`` holds in their order.
+
+    ``agents`` is how many agents sampled it: each counts what passes it, and the sums are those of all.
+    """
+
+    key: tuple[str | int | None, ...]
+    sums: FlowSums
+    agents: int
+    first_seen: float
+    last_seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSeries:
+    """The query's metric, one value a second from ``FlowAnswer.starts_at`` on: ``groups`` in the order of the answer's.
+
+    ``other`` are further flows that passed the filter; ``total`` is everything, ``unnamed`` its part too small to name.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+    other: tuple[int, ...]
+    unnamed: tuple[int, ...]
+    total: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowAnswer:
+    """The answer to a ``FlowQuery`` over ``seconds`` seconds from ``starts_at`` on.
+
+    ``passed`` is what passed the filter, ``total`` everything counted, ``unnamed`` its part in flows too small to be
+    named, which no filter or group sees. ``evicted_samples`` are in none of them.
+    """
+
+    starts_at: float
+    seconds: int
+    groups: tuple[FlowGroup, ...]
+    groups_total: int
+    passed: FlowSums
+    total: FlowSums
+    unnamed: FlowSums
+    evicted_samples: int
+    series: FlowSeries | None = None
+
+
 # --- detect: who talks with whom -----------------------------------------------------------------
 
 Direction = Literal["outbound", "inbound", "both", "transit"]

@@ -4,11 +4,16 @@
 
 Everything a scan keeps (counters, agent health, flow counts) is its thread's own; whoever asks gets the sum. The
 datagrams of one agent always come to the same thread, so that its sequence numbers stay in one place.
+
+A flow table never holds more than one second of the monotonic clock: whoever comes first in the next one, its thread
+with a batch or somebody who takes all tables, gives it away. That happens under the table's lock: who has taken all
+tables finds whatever was counted in the seconds before given, and none of it on its way.
 """
 
 import importlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Literal, Protocol
@@ -16,7 +21,7 @@ from typing import Literal, Protocol
 from sentinel.blacklist.trie import Blacklist
 from sentinel.errors import ConfigError
 from sentinel.limits import MAX_AGENT_STREAMS, MAX_FLOWS, MAX_FLOWS_TOLD, MAX_FLOWS_TOLD_WHEN_FULL
-from sentinel.model import FlowCount
+from sentinel.model import FlowCount, FlowTaking
 from sentinel.scan.counters import ScanCounters
 from sentinel.scan.flowtable import FlowTable
 from sentinel.scan.plain import PlainScan, Received, ScanResult
@@ -97,6 +102,8 @@ class _One:
         self, implementation: Implementation, admission: Admission | None, destinations: Iterable[str], streams: int
     ) -> None:
         self.lock = threading.Lock()
+        self.second = 0
+        self.evicted_told = 0
         self.agents: Agents
         self.flows: Flows
         self.scan: Scan
@@ -111,7 +118,10 @@ class _One:
 
 
 class Scanning:
-    """``threads`` scans; ``on_flows`` is given flows whenever a table is taken, at the latest when it is half full."""
+    """``threads`` scans; ``on_flows`` is given each flow table when its second is over or it is half full.
+
+    It is called under that thread's lock, so it must be quick and must not ask back.
+    """
 
     def __init__(
         self,
@@ -120,10 +130,12 @@ class Scanning:
         *,
         threads: int = 1,
         choice: str | None = None,
-        on_flows: Callable[[list[FlowCount], Rest], None] | None = None,
+        on_flows: Callable[[FlowTaking], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.implementation, self.reason = chosen(choice)
         self._on_flows = on_flows
+        self._clock = clock
         streams = max(1, MAX_AGENT_STREAMS // threads)
         destinations = list(erspan_destinations)
         self._ones = [_One(self.implementation, admission, destinations, streams) for _ in range(threads)]
@@ -137,20 +149,32 @@ class Scanning:
         """One batch of one thread against one state of the lists."""
         one = self._ones[thread]
         with one.lock:
+            self._turn(one)
             result = one.scan.scan(batch, blacklist)
-            full = len(one.flows) * 2 >= MAX_FLOWS
-            taken = one.flows.take_top(MAX_FLOWS_TOLD_WHEN_FULL) if full else None
-        if taken is not None and self._on_flows is not None:
-            self._on_flows(*taken)
+            if len(one.flows) * 2 >= MAX_FLOWS:
+                self._give(one, MAX_FLOWS_TOLD_WHEN_FULL)
         return result
 
     def take_flows(self) -> None:
-        """Give ``on_flows`` what all tables hold; meant for every second."""
+        """Give ``on_flows`` what all tables hold of seconds that are over; meant for every second."""
         for one in self._ones:
             with one.lock:
-                taken = one.flows.take_top(MAX_FLOWS_TOLD) if len(one.flows) else None
-            if taken is not None and self._on_flows is not None:
-                self._on_flows(*taken)
+                self._turn(one)
+
+    def _turn(self, one: _One) -> None:
+        second = int(self._clock())
+        if second != one.second:
+            self._give(one, MAX_FLOWS_TOLD)
+            one.second = second
+
+    def _give(self, one: _One, most: int) -> None:
+        evicted = one.flows.evicted - one.evicted_told
+        if not len(one.flows) and not evicted:
+            return
+        flows, (packets, octets, samples, rows) = one.flows.take_top(most)
+        one.evicted_told += evicted
+        if self._on_flows is not None:
+            self._on_flows(FlowTaking(one.second, flows, rows, packets, octets, samples, evicted))
 
     @property
     def counters(self) -> ScanCounters:
@@ -163,11 +187,6 @@ class Scanning:
             for name in (field.name for field in fields(ScanCounters)):
                 setattr(total, name, getattr(total, name) + getattr(counters, name))
         return total
-
-    @property
-    def flows_evicted(self) -> int:
-        """Samples of flows that found no row."""
-        return sum(one.flows.evicted for one in self._ones)
 
     @property
     def handed_over(self) -> int:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The routes under ``/api/v1``; ``openapi.json`` is their full text."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, cast, get_args
 
@@ -12,12 +13,13 @@ from sentinel.limits import (
     DEFAULT_LIST_ROWS,
     MAX_CAPTURE_REQUEST_S,
     MAX_EVENTS_PER_POLL,
+    MAX_FLOW_QUERIES,
     MAX_LIST_ROWS,
     MAX_LONG_POLL_S,
     PCAP_CHUNK_BYTES,
 )
 from sentinel.model import Capture, CaptureState, Detection, Evidence
-from sentinel.web import inputs, views
+from sentinel.web import flowquery, inputs, views
 from sentinel.web.backend import Backend, NotHere, Row
 from sentinel.web.longpoll import LongPolls
 from sentinel.web.pcap import Joined, PcapStreams
@@ -33,7 +35,7 @@ QUERIES: Mapping[str, frozenset[str]] = {
     "api.list_detections": frozenset({"state", "evidence", "local_ip", "listed_ip", "limit"}),
     "api.list_captures": frozenset({"state", "limit"}),
     "api.capture_pcap": frozenset({"follow"}),
-    "api.list_flows": frozenset({"limit"}),
+    "api.list_flows": flowquery.QUERY,
     "api.list_events": frozenset({"after", "timeout", "limit"}),
 }
 MAX_EVENT_ID = 10**15
@@ -72,6 +74,7 @@ def blueprint(backend: Backend, polls: LongPolls, streams: PcapStreams) -> Bluep
     _add_pcap(api, backend, streams)
     _add_capture_changes(api, backend)
     _add_rows(api, backend)
+    _add_flows(api, backend)
     _add_events(api, backend, polls)
     return api
 
@@ -224,11 +227,6 @@ def _add_rows(api: Blueprint, backend: Backend) -> None:
         _query()
         return _rows("switches", backend.switches())
 
-    @api.get("/flows")
-    def list_flows() -> Response:
-        limit = _limit(_query())
-        return _rows("flows", backend.flows(limit), limit)
-
     @api.get("/feeds")
     def list_feeds() -> Response:
         _query()
@@ -249,6 +247,22 @@ def _add_rows(api: Blueprint, backend: Backend) -> None:
         _body()
         backend.accept_feed(inputs.checked_id(name), _who())
         return jsonify({"feed": name, "accepted": True})
+
+
+def _add_flows(api: Blueprint, backend: Backend) -> None:
+    free, one_at_a_time = threading.BoundedSemaphore(MAX_FLOW_QUERIES), threading.Lock()
+
+    @api.get("/flows")
+    def list_flows() -> Response:
+        query = flowquery.parse(_query())
+        if not free.acquire(blocking=False):
+            raise Problem(503, "busy", "too many questions about flows at once; ask again", {"Retry-After": "1"})
+        try:
+            with one_at_a_time:
+                answer = backend.flows(query)
+        finally:
+            free.release()
+        return jsonify(views.flows(query, answer))
 
 
 def _never_gone() -> bool:

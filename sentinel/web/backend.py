@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the HTTP API asks of the daemon: plain values out, a few wishes in.
 
-Rows (``agents``, ``feeds``, ``switches``, ``flows``, ``health``) are mappings of JSON values; ``openapi.json`` names
+Rows (``agents``, ``feeds``, ``switches``, ``health``) are mappings of JSON values; ``openapi.json`` names
 their keys. A key that ends in ``_at`` or ``_seen`` is UTC seconds since 1970 (or ``None``) here, RFC 3339 text there.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sentinel.errors import OutsideError
-from sentinel.model import Capture, Detection
+from sentinel.model import Capture, Detection, FlowAnswer, FlowQuery
 
 Row = Mapping[str, object]
 
@@ -49,7 +49,7 @@ class Pcap:
 
 
 class Backend(Protocol):
-    """Every method may be called from any thread, and none but ``events`` may take long."""
+    """Every method may be called from any thread, and none but ``events`` and ``flows`` may take long."""
 
     def detections(self) -> Sequence[Detection]:
         """Return all detections held, open and lately closed, in any order."""
@@ -72,8 +72,8 @@ class Backend(Protocol):
     def switches(self) -> Sequence[Row]:
         """Return one row per switch."""
 
-    def flows(self, limit: int) -> Sequence[Row]:
-        """Return at most ``limit`` flows, those with most bytes first."""
+    def flows(self, query: FlowQuery) -> FlowAnswer:
+        """Return the answer of the latest whole seconds; may take a second, and yields to whoever else has work."""
 
     def events(self, after: int, timeout_s: float) -> Sequence[Row]:
         """Return events whose ``id`` is above ``after``, oldest first; wait up to ``timeout_s`` for the first."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from sentinel.limits import MAX_OBSERVERS_SHOWN
-from sentinel.model import Capture, Detection, Indicator, Mirror, Observer
+from sentinel.model import Capture, Detection, FlowAnswer, FlowGroup, FlowQuery, FlowSums, Indicator, Mirror, Observer
 
 Json = dict[str, object]
 
@@ -136,6 +136,65 @@ def detection(value: Detection, latest: Capture | None, note: str | None) -> Jso
         "protocol": value.protocol,
         "capture": {"id": latest.id, "state": latest.state, "note": latest.note} if latest else None,
         "why_not": None if live else (note or why_not(value)),
+    }
+
+
+def flows(query: FlowQuery, answer: FlowAnswer) -> Json:
+    """Return the answer to a question about flows as the API says it."""
+    return {
+        "flows": [flow_group(query, each, answer.seconds) for each in answer.groups],
+        "total": answer.groups_total,
+        "limit": query.limit,
+        "group": list(query.group),
+        "metric": query.metric,
+        "window": {
+            "from": utc(answer.starts_at),
+            "until": utc(answer.starts_at + answer.seconds),
+            "seconds": answer.seconds,
+        },
+        "amounts": {
+            "passed": flow_sums(answer.passed),
+            "unnamed": flow_sums(answer.unnamed),
+            "all": flow_sums(answer.total),
+            "evicted_samples": answer.evicted_samples,
+        },
+        "series": flow_series(query, answer),
+    }
+
+
+def flow_group(query: FlowQuery, value: FlowGroup, seconds: int) -> Json:
+    """Return one group: the values of its keys, then its amounts."""
+    return {
+        **dict(zip(query.group, value.key, strict=True)),
+        **flow_sums(value.sums),
+        # sFlow, "Packet Sampling Basics": at 95 % confidence the error is at most 196 * sqrt(1 / samples) per cent.
+        "packets_error_pct": round(196 * max(value.sums.samples, 1) ** -0.5, 1),
+        "bps": round(8 * value.sums.bytes / max(seconds, 1)),
+        "agents": value.agents,
+        "first_seen": utc(value.first_seen),
+        "last_seen": utc(value.last_seen),
+    }
+
+
+def flow_sums(value: FlowSums) -> Json:
+    """Return amounts as the API says them."""
+    return {"packets": value.packets, "bytes": value.bytes, "samples": value.samples}
+
+
+def flow_series(query: FlowQuery, answer: FlowAnswer) -> Json | None:
+    """Return the first groups second by second, where that was asked."""
+    series = answer.series
+    if series is None:
+        return None
+    return {
+        "step_s": 1,
+        "groups": [
+            {"key": dict(zip(query.group, group.key, strict=True)), "values": list(values)}
+            for group, values in zip(answer.groups, series.groups, strict=False)
+        ],
+        "other": list(series.other),
+        "unnamed": list(series.unnamed),
+        "all": list(series.total),
     }
 
 

@@ -15,13 +15,24 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from sentinel.limits import MAX_EVENTS_PER_POLL, MAX_LIST_ROWS, MAX_LONG_POLL_S, MAX_OBSERVERS_SHOWN
+from sentinel.limits import (
+    FLOWS_KEPT_S,
+    MAX_EVENTS_PER_POLL,
+    MAX_FLOW_QUERIES,
+    MAX_FLOW_SERIES,
+    MAX_FLOWS_NAMED_PER_S,
+    MAX_LIST_ROWS,
+    MAX_LONG_POLL_S,
+    MAX_OBSERVERS_SHOWN,
+)
 from sentinel.model import Capture, Detection
+from sentinel.web import flowquery
 from sentinel.web.api import CAPTURE_STATES, DETECTION_STATES, EVIDENCES, PREFIX, QUERIES
 from sentinel.web.app import create_app
 from sentinel.web.counters import WebCounters
 from sentinel.web.guards import OPEN_PATHS, Guard
 from sentinel.web.longpoll import LongPolls
+from tests.support.flows import flow_count, flow_second
 from tests.support.schemas import faults, resolve
 from tests.support.web import FakeBackend, capture, detection, observer, tokens
 
@@ -43,7 +54,7 @@ def backend(tmp_path: Path) -> FakeBackend:
     made.kept["c3"] = capture("c3", state="ended", ended_at=2_000_000_000.0, local_ip="10.1.0.6")
     made.pcaps["c2"] = file
     made.found.append(detection("d2", local_ip="10.1.0.9", observers=(observer(capturable=False, vni=7),)))
-    made.flow_rows = [{"src_ip": "10.1.0.5", "bytes": 1}]
+    made.flow_seconds = [flow_second(flow_count()), flow_second(flow_count(src_port=None, dst_port=None, protocol=1))]
     made.ring.append({"event_type": "alert", "timestamp": "2026-01-01T00:00:00.000000+0000"})
     return made
 
@@ -97,6 +108,19 @@ def test_bounds_and_words_in_the_text_are_those_of_the_code() -> None:
     assert query[f"{PREFIX}/detections", "limit"]["maximum"] == MAX_LIST_ROWS
     assert query[f"{PREFIX}/events", "limit"]["maximum"] == MAX_EVENTS_PER_POLL
     assert query[f"{PREFIX}/events", "timeout"]["maximum"] == MAX_LONG_POLL_S
+    assert query[f"{PREFIX}/flows", "limit"]["maximum"] == MAX_LIST_ROWS
+    assert (
+        query[f"{PREFIX}/flows", "seconds"]["maximum"] == query[f"{PREFIX}/flows", "seconds"]["default"] == FLOWS_KEPT_S
+    )
+    assert query[f"{PREFIX}/flows", "series"]["maximum"] == MAX_FLOW_SERIES
+    assert tuple(query[f"{PREFIX}/flows", "metric"]["enum"]) == flowquery.METRICS
+    told = DOCUMENT["paths"][f"{PREFIX}/flows"]["get"]
+    assert f"the {MAX_FLOWS_NAMED_PER_S:,} largest" in told["description"]
+    assert MAX_FLOW_QUERIES == 2, "the text says two"
+    assert f"one of {', '.join(flowquery.PROTOCOLS)}." in next(
+        each["description"] for each in told["parameters"] if each["name"] == "protocol"
+    )
+    assert tuple(schemas["FlowKey"]["properties"]) == flowquery.KEYS
 
 
 def test_no_field_of_a_detection_or_capture_is_kept_back() -> None:
@@ -139,6 +163,7 @@ GOOD: list[tuple[str, str, str, dict[str, object] | None]] = [
     ("post", "/api/v1/feeds/{name}/accept", "/api/v1/feeds/et-block/accept", {}),
     ("get", "/api/v1/switches", "/api/v1/switches", None),
     ("get", "/api/v1/flows", "/api/v1/flows?limit=1", None),
+    ("get", "/api/v1/flows", "/api/v1/flows?group=src_ip,dst_port&metric=packets&series=1&ip=10.0.0.0/8", None),
     ("get", "/api/v1/events", "/api/v1/events?after=0&timeout=1.5", None),
     ("get", "/healthz", "/healthz", None),
     ("get", "/metrics", "/metrics", None),
@@ -180,6 +205,7 @@ BAD: list[tuple[int, str, str, str, dict[str, object] | None]] = [
     (409, "post", "/api/v1/feeds/{name}/accept", "/api/v1/feeds/et-compromised/accept", {}),
     (415, "post", "/api/v1/feeds/{name}/accept", "/api/v1/feeds/et-block/accept", None),
     (400, "get", "/api/v1/events", "/api/v1/events?timeout=1e9", None),
+    (400, "get", "/api/v1/flows", "/api/v1/flows?src_ip=10.1.0.5/8", None),
     (404, "get", "/static/{name}", "/static/openapi.json", None),
 ]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,37 @@ def test_an_unlisted_pair_is_captured_when_a_person_asks_and_the_settings_allow_
     until(lambda: fabric.rules()["leaf2"])
     assert fabric.rules()["leaf1"] == []
     assert fabric.sentinel.detections() == []
+
+
+def test_flows_are_counted_by_the_second_and_told_in_utc(make: Make) -> None:
+    fabric = make().start()
+    started = time.time()
+    for _ in range(3):
+        fabric.agents[LEAF1].send(tcp_frame(HOST, "192.0.2.1"), tcp_frame(HOST, "192.0.2.2", dport=53))
+        fabric.agents[LEAF2].send(tcp_frame(HOST, "192.0.2.1"))
+        time.sleep(0.6)
+
+    def told() -> Any:
+        answer = fabric.sentinel.get("flows?group=dst_ip&metric=packets&series=1&src_ip=10.0.0.0/8&dst_port=!53")
+        return answer if answer["amounts"]["all"]["samples"] == 9 else None
+
+    answer = until(told)
+    [row] = answer["flows"]
+    assert (row["dst_ip"], row["samples"], row["packets"], row["agents"]) == ("192.0.2.1", 6, 600, 2)
+    [series] = answer["series"]["groups"]
+    values = [value for value in series["values"] if value]
+    assert sum(values) == 600
+    assert len(values) >= 2
+    assert len(series["values"]) == answer["window"]["seconds"]
+    begin, end, first, last = (
+        datetime.fromisoformat(text).timestamp()
+        for text in (answer["window"]["from"], answer["window"]["until"], row["first_seen"], row["last_seen"])
+    )
+    assert end - begin == pytest.approx(answer["window"]["seconds"])
+    assert started - 0.001 <= first <= last <= end <= time.time()
+    # What the series tell lies where the samples were seen.
+    times = [begin + n for n, value in enumerate(series["values"]) if value]
+    assert times[0] <= first < times[0] + 1.1
+    assert times[-1] <= last < times[-1] + 1.1
+    assert fabric.sentinel.metric("sentinel_flows_samples_total") == 9
+    assert "did you mean dst_ip" in requests.get(f"http://{fabric.sentinel.web}/api/v1/flows?dst=1", timeout=5).text

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from sentinel.model import Capture, Detection, Indicator, Mirror, Observer
+from sentinel.flows.query import answer
+from sentinel.flows.recent import Second
+from sentinel.model import Capture, Detection, FlowAnswer, FlowQuery, Indicator, Mirror, Observer
 from sentinel.report.eventlog import EventRing
 from sentinel.web.app import create_app
 from sentinel.web.backend import NotFound, NotHere, Pcap, Refused, Row
@@ -191,7 +193,8 @@ class FakeBackend:
                 "answered_at": T0 + 55,
             }
         ]
-        self.flow_rows: list[Row] = []
+        self.flow_seconds: list[Second] = []
+        self.flow_queries: list[FlowQuery] = []
         self.state: dict[str, object] = {
             "status": "ok",
             "problems": [],
@@ -227,8 +230,9 @@ class FakeBackend:
     def switches(self) -> Sequence[Row]:
         return self.switch_rows
 
-    def flows(self, limit: int) -> Sequence[Row]:
-        return self.flow_rows[:limit]
+    def flows(self, query: FlowQuery) -> FlowAnswer:
+        self.flow_queries.append(query)
+        return answer(query, T0, self.flow_seconds[-query.seconds :])
 
     def events(self, after: int, timeout_s: float) -> Sequence[Row]:
         return self.ring.after(after, timeout_s)

@@ -5,14 +5,16 @@
 import itertools
 import sys
 import threading
+import time
 
 import pytest
 
 from sentinel.blacklist.trie import Blacklist, Current
 from sentinel.errors import ConfigError
+from sentinel.flows.recent import RecentFlows
 from sentinel.limits import MAX_FLOWS
-from sentinel.model import FlowCount
-from sentinel.scanning import VARIABLE, Rest, Scanning, chosen, prepare, receiver_of
+from sentinel.model import FlowCount, FlowTaking
+from sentinel.scanning import VARIABLE, Scanning, chosen, prepare, receiver_of
 from tests.support.traffic import LEAF1, LISTED, blacklist, datagram, flow, frame, packet
 from tests.support.twins import native
 
@@ -75,24 +77,94 @@ def test_threads_add_up(choice: str) -> None:
     assert (counters.datagrams, counters.flow_samples, counters.matches) == (6, 6, 6)
     assert counters.bad_datagrams == {"truncated": 3}
     assert [(row.agent, row.samples) for row in scanning.snapshot()] == [(f"10.0.0.{n}", n) for n in (1, 2, 3)]
-    assert (scanning.handed_over, scanning.flows_evicted, scanning.agents_overflow) == (0, 0, (0, 0))
+    assert (scanning.handed_over, scanning.agents_overflow) == (0, (0, 0))
 
 
-def test_flows_are_given_every_second_and_when_half_full(choice: str) -> None:
-    given: list[tuple[list[FlowCount], Rest]] = []
-    scanning = Scanning(choice=choice, on_flows=lambda rows, rest: given.append((rows, rest)))
+def test_flows_are_given_when_their_second_is_over_and_when_half_full(choice: str) -> None:
+    given: list[FlowTaking] = []
+    now = [7.0]
+    scanning = Scanning(choice=choice, on_flows=given.append, clock=lambda: now[0])
     lists = blacklist(LISTED)
     scanning.scan([(datagram(flow(frame(packet()))), LEAF1, 1.0)], lists)
+    now[0] = 7.999
+    scanning.take_flows()
     assert not given
+    now[0] = 8.0
     scanning.take_flows()
     scanning.take_flows()
-    [([row], rest)] = given
-    assert (row.src_port, row.samples, rest) == (51000, 1, (0, 0, 0, 0))
+    [taking] = given
+    assert (taking.second, len(taking.flows), taking.unnamed_flows, taking.evicted_samples) == (7, 1, 0, 0)
+    assert (taking.flows[0].src_port, taking.flows[0].samples) == (51000, 1)
     half = MAX_FLOWS // 2
     payloads = [datagram(*[flow(frame(packet(sport=n + k))) for k in range(64)]) for n in range(0, half, 64)]
     scanning.scan([(payload, LEAF1, 1.0) for payload in payloads], lists)
-    rows, rest = given[1]
-    assert (len(rows), rest[3]) == (64, half - 64)
+    full = given[1]
+    assert (full.second, len(full.flows), full.unnamed_flows) == (8, 64, half - 64)
+    assert full.unnamed_samples == half - 64
+
+
+def test_a_batch_of_the_next_second_is_not_counted_in_the_one_before(choice: str) -> None:
+    given: list[FlowTaking] = []
+    now = [7.9]
+    scanning = Scanning(choice=choice, on_flows=given.append, clock=lambda: now[0])
+    batch = [(datagram(flow(frame(packet()))), LEAF1, 1.0)]
+    for second in range(7, 10):
+        now[0] = second + 0.9
+        scanning.scan(batch, blacklist(LISTED))
+    scanning.take_flows()
+    assert [(taking.second, taking.flows[0].samples) for taking in given] == [(7, 1), (8, 1)]
+
+
+def test_what_found_no_row_is_told_once(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentinel.scanning.MAX_FLOWS", 100)
+    given: list[FlowTaking] = []
+    scanning = Scanning(choice=choice, on_flows=given.append)
+    payload = datagram(*[flow(frame(packet(sport=n))) for n in range(1, 121)])
+    for _ in range(2):
+        scanning.scan([(payload, LEAF1, 1.0)], blacklist(LISTED))
+    assert [taking.evicted_samples for taking in given] == [20, 20]
+    assert [taking.unnamed_samples + len(taking.flows) for taking in given] == [100, 100]
+
+
+def test_nothing_is_lost_or_counted_twice_between_threads_that_scan_and_one_that_asks(choice: str) -> None:
+    """Whatever a reader finds in a whole second stays what that second was, and in the end all of it is there."""
+    started = time.monotonic()
+
+    # Twenty seconds pass in one, so that tables are swapped all the time.
+    def clock() -> float:
+        return started + (time.monotonic() - started) * 20
+
+    recent = RecentFlows(started)
+    scanning = Scanning(threads=2, choice=choice, on_flows=recent.add, clock=clock)
+    lists, stop, scanned = blacklist(LISTED), threading.Event(), [0, 0]
+
+    def scan(thread: int) -> None:
+        agent = f"10.0.0.{thread + 1}"
+        while not stop.is_set():
+            batch = [(datagram(*[flow(frame(packet(sport=n)))] * 3), agent, 1.0) for n in range(1, 20)]
+            scanning.scan(batch, lists, thread)
+            scanned[thread] += 3 * len(batch)
+
+    threads = [threading.Thread(target=scan, args=(thread,)) for thread in range(2)]
+    for thread in threads:
+        thread.start()
+    seen: dict[int, int] = {}
+    try:
+        while (now := clock()) < started + 20:
+            scanning.take_flows()
+            begin, seconds = recent.latest(60, now)
+            for number, second in enumerate(seconds, begin):
+                assert seen.setdefault(number, second.total.samples) == second.total.samples
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    while int(clock()) <= max(seen) + 2:
+        time.sleep(0.01)
+    scanning.take_flows()
+    _, seconds = recent.latest(60, clock())
+    assert sum(second.total.samples for second in seconds) == sum(scanned) == recent.counters.samples
+    assert sum(FlowCount(*row).samples for second in seconds for row in second.flows) == sum(scanned)
 
 
 def test_tables_are_made_before_the_lists_are_in_force(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,63 +1,79 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Top talkers of a window: what was taken is summed, ranked, forgotten, and bounded."""
+"""The last minute of flows: what was taken is found in its second, forgotten in time, and bounded."""
 
-from typing import Any
+from typing import get_args
 
-from sentinel.flows.recent import RecentFlows
-from sentinel.model import FlowCount
-
-NOTHING = (0, 0, 0, 0)
-
-
-def row(**changes: Any) -> FlowCount:
-    values: dict[str, Any] = {
-        "agent": "10.0.0.1",
-        "input": 3,
-        "output": 5,
-        "src_ip": "10.0.0.5",
-        "dst_ip": "203.0.113.9",
-        "protocol": 6,
-        "src_port": 51000,
-        "dst_port": 443,
-        "vni": None,
-        "packets": 1000,
-        "bytes": 64_000,
-        "samples": 1,
-        "first_seen": 1.0,
-        "last_seen": 1.0,
-    }
-    return FlowCount(**(values | changes))
+from sentinel.flows.recent import BYTES, FIELDS, FIRST, LAST, PACKETS, SAMPLES, RecentFlows, Second
+from sentinel.limits import MAX_FIGURE
+from sentinel.model import FlowCount, FlowKey, FlowSums, FlowTaking
+from tests.support.flows import flow_count
 
 
-def test_takings_of_one_flow_are_one_row() -> None:
-    flows = RecentFlows()
-    flows.add([row()], NOTHING, 1.0)
-    flows.add([row(first_seen=2.0, last_seen=2.5), row(dst_port=80, bytes=1)], NOTHING, 2.0)
-    first, second = flows.top(10, 3.0)
-    assert (first.packets, first.bytes, first.samples, first.first_seen, first.last_seen) == (2000, 128_000, 2, 1, 2.5)
-    assert second.dst_port == 80
-    assert flows.top(1, 3.0) == [first]
+def test_a_row_has_its_amounts_where_they_are_looked_for() -> None:
+    places = [PACKETS, BYTES, SAMPLES, FIRST, LAST]
+    assert [FIELDS[place] for place in places] == ["packets", "bytes", "samples", "first_seen", "last_seen"]
+    assert FIELDS[:PACKETS] == get_args(FlowKey)
 
 
-def test_the_total_knows_the_small_ones_too() -> None:
-    flows = RecentFlows()
-    flows.add([row()], (10, 700, 3, 2), 1.0)
-    totals = flows.totals(1.0)
-    assert (totals.packets, totals.bytes, totals.samples) == (1010, 64_700, 4)
-    assert (totals.unnamed_bytes, totals.unnamed_samples) == (700, 3)
+def test_each_second_has_what_was_counted_in_it_in_whatever_order_it_comes() -> None:
+    flows = RecentFlows(10.5)
+    flows.add(FlowTaking(12, [flow_count(bytes=2)]))
+    flows.add(FlowTaking(11, [flow_count(bytes=1)], evicted_samples=7))
+    flows.add(FlowTaking(11, [], 3, 30, 500, 3))
+    begin, seconds = flows.latest(60, 13.0)
+    assert begin == 10
+    assert [second.total.bytes for second in seconds] == [0, 501, 2]
+    assert seconds[1].total == FlowSums(1030, 501, 4)
+    assert seconds[1].unnamed == FlowSums(30, 500, 3)
+    assert (seconds[0], seconds[1].evicted_samples) == (Second(), 7)
 
 
-def test_the_window_moves_on() -> None:
-    flows = RecentFlows(kept_s=60)
-    flows.add([row()], NOTHING, 1.0)
-    assert len(flows.top(10, 60.9)) == 1
-    assert flows.top(10, 61.0) == []
+def test_the_present_second_and_those_before_the_start_are_not_told() -> None:
+    flows = RecentFlows(10.5)
+    flows.add(FlowTaking(12, [flow_count()]))
+    assert flows.latest(60, 12.9) == (10, [Second(), Second()])
+    assert flows.latest(1, 13.0)[0] == 12
+    assert flows.latest(60, 10.9) == (10, [])
+    assert flows.latest(60, 9.0) == (9, [])
 
 
-def test_rows_are_bounded_and_what_went_is_counted() -> None:
-    flows = RecentFlows(max_rows=3)
-    for second in range(4):
-        flows.add([row(src_port=second), row(dst_port=second)], NOTHING, float(second))
-    assert len(flows.top(10, 4.0)) == 2
-    assert flows.dropped == 6
+def test_the_window_moves_on_and_what_left_it_is_let_go() -> None:
+    flows = RecentFlows(0.0, kept_s=3)
+    for second in range(10):
+        flows.add(FlowTaking(second, [flow_count(input=second)]))
+    begin, seconds = flows.latest(60, 10.0)
+    assert (begin, [FlowCount(*row).input for second in seconds for row in second.flows]) == (7, [7, 8, 9])
+    assert [flow.input for flow in flows.between("10.0.0.5", "203.0.113.9", 11.0)] == [8, 9]
+    assert flows.latest(60, 99.0) == (96, [Second()] * 3)
+
+
+def test_a_second_names_its_largest_and_counts_the_others() -> None:
+    flows = RecentFlows(0.0, named_per_s=2)
+    for size in (5, 1, 9, 3):
+        flows.add(FlowTaking(0, [flow_count(bytes=size, packets=size, input=size)]))
+    _, [second] = flows.latest(60, 1.0)
+    assert [FlowCount(*row).bytes for row in second.flows] == [9, 5]
+    assert (second.total, second.unnamed) == (FlowSums(18, 18, 4), FlowSums(4, 4, 2))
+    assert flows.counters.unnamed_flows == {"small_in_table": 0, "small_in_second": 2}
+    assert flows.counters.unnamed_samples == 2
+
+
+def test_everything_given_is_counted() -> None:
+    flows = RecentFlows(0.0, kept_s=1)
+    for second in range(5):
+        flows.add(FlowTaking(second, [flow_count()], 2, 20, 200, 2, evicted_samples=3))
+    counters = flows.counters
+    assert (counters.takings, counters.packets, counters.bytes, counters.samples) == (5, 5_100, 321_000, 15)
+    assert (counters.unnamed_flows["small_in_table"], counters.unnamed_samples) == (10, 10)
+    assert counters.evicted_samples == {"no_row": 15}
+
+
+def test_a_pair_is_found_in_both_directions_and_each_flow_once() -> None:
+    flows, there = RecentFlows(0.0), flow_count(first_seen=2.0, last_seen=2.5)
+    back = flow_count(src_ip="203.0.113.9", dst_ip="10.0.0.5")
+    flows.add(FlowTaking(0, [there, flow_count(dst_ip="203.0.113.8")]))
+    flows.add(FlowTaking(1, [flow_count(first_seen=3.0, last_seen=3.5, bytes=MAX_FIGURE), back]))
+    one, other = flows.between("203.0.113.9", "10.0.0.5", 1.5)
+    assert (one.samples, one.packets, one.bytes, one.first_seen, one.last_seen) == (2, 2_000, MAX_FIGURE, 2.0, 3.5)
+    assert other == back

@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Groups, ranks, filters and series of flows."""
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from sentinel.flows.query import answer
+from sentinel.limits import MAX_FIGURE
+from sentinel.model import FlowAnswer, FlowQuery, FlowSums, FlowTest
+from tests.support.flows import flow_count, flow_second
+
+WEB = flow_count(dst_port=443, bytes=500, packets=5, samples=5)
+DNS = flow_count(dst_port=53, protocol=17, bytes=90, packets=9, samples=9, first_seen=3.0, last_seen=4.0)
+PING = flow_count(src_ip="10.0.0.6", protocol=1, src_port=None, dst_port=None, bytes=64, packets=1)
+SIX = flow_count(src_ip="2001:db8::5", dst_ip="2001:db8:1::9", dst_port=443, bytes=10, packets=1)
+SECONDS = [flow_second(WEB, PING), flow_second(), flow_second(WEB, DNS, SIX, unnamed=FlowSums(7, 70, 7))]
+
+
+def asked(**changes: Any) -> FlowAnswer:
+    return answer(FlowQuery(**({"group": ("dst_port",)} | changes)), 100.0, SECONDS)
+
+
+def net(text: str) -> tuple[bytes, bytes]:
+    return ip_network(text).network_address.packed, ip_network(text).broadcast_address.packed
+
+
+def test_groups_are_ranked_by_the_metric() -> None:
+    told = asked()
+    assert [(group.key, group.sums.bytes) for group in told.groups] == [((443,), 1_010), ((53,), 90), ((None,), 64)]
+    assert [group.key for group in asked(metric="packets").groups] == [((443,)), ((53,)), ((None,))]
+    assert [group.sums.samples for group in asked(metric="samples", limit=2).groups] == [11, 9]
+    assert (told.groups_total, asked(limit=1).groups_total, len(asked(limit=1).groups)) == (3, 3, 1)
+    assert (told.starts_at, told.seconds) == (100.0, 3)
+
+
+def test_a_group_says_when_and_how_many_agents_saw_it() -> None:
+    [group] = answer(
+        FlowQuery(("src_ip", "dst_ip")),
+        0.0,
+        [flow_second(WEB, DNS), flow_second(flow_count(agent="10.0.0.2", bytes=7, last_seen=9.0), WEB)],
+    ).groups
+    assert group.key == ("10.0.0.5", "203.0.113.9")
+    assert (group.agents, group.first_seen, group.last_seen) == (2, 1.0, 9.0)
+    assert group.sums == FlowSums(1_019, 1_097, 20)
+
+
+def test_amounts_are_of_what_passed_and_of_everything() -> None:
+    told = asked(tests=(FlowTest(("protocol",), ((17, 17),)),))
+    assert (told.passed.bytes, told.total.bytes, told.unnamed) == (90, 1_234, FlowSums(7, 70, 7))
+    assert asked().passed == FlowSums(21, 1_164, 21)
+
+
+@pytest.mark.parametrize(
+    ("test", "passed"),
+    [
+        (FlowTest(("dst_port",), ((53, 53),)), {DNS}),
+        (FlowTest(("dst_port",), ((1, 52), (54, 442))), set()),
+        (FlowTest(("dst_port",), ((53, 53),), negated=True), {WEB, PING, SIX}),
+        (FlowTest(("src_ip",), (net("10.0.0.4/31"),)), {WEB, DNS}),
+        (FlowTest(("src_ip",), (net("0.0.0.0/0"),)), {WEB, DNS, PING}),
+        (FlowTest(("src_ip",), (net("::/0"),)), {SIX}),
+        (FlowTest(("src_ip", "dst_ip"), (net("2001:db8:1::/48"), net("10.0.0.6"))), {SIX, PING}),
+        (FlowTest(("src_ip", "dst_ip"), (net("203.0.113.0/24"),), negated=True), {SIX}),
+        (FlowTest(("src_port", "dst_port"), ((0, 65_535),), negated=True), {PING}),
+    ],
+)
+def test_a_filter_lets_pass_what_it_names(test: FlowTest, passed: set[object]) -> None:
+    told = asked(tests=(test,))
+    wanted = [flow for flow in (WEB, PING, WEB, DNS, SIX) if flow in passed]
+    assert told.passed.bytes == sum(flow.bytes for flow in wanted)
+    assert told.passed.samples == sum(flow.samples for flow in wanted)
+
+
+def test_all_tests_must_hold() -> None:
+    tests = FlowTest(("dst_port",), ((443, 443),)), FlowTest(("src_ip",), (net("::/0"),))
+    assert asked(tests=tests).passed.bytes == SIX.bytes
+
+
+def test_series_are_of_the_first_groups_with_the_rest_beside() -> None:
+    assert asked().series is None
+    series = asked(series=2).series
+    assert series is not None
+    assert series.groups == ((500, 0, 510), (0, 0, 90))
+    assert (series.other, series.unnamed, series.total) == ((64, 0, 0), (0, 0, 70), (564, 0, 670))
+    few = asked(series=2, limit=1, metric="samples", tests=(FlowTest(("dst_port",), ((443, 443),)),)).series
+    assert few is not None
+    assert (few.groups, few.other, few.total) == (((5, 0, 6),), (0, 0, 0), (6, 0, 22))
+
+
+def test_sums_stop_where_figures_end() -> None:
+    huge = flow_second(flow_count(bytes=MAX_FIGURE), flow_count(bytes=MAX_FIGURE, agent="10.0.0.2"))
+    told = answer(FlowQuery(("src_ip",), series=1), 0.0, [huge, huge])
+    assert told.series is not None
+    assert {told.groups[0].sums.bytes, told.passed.bytes, told.series.groups[0][0]} == {MAX_FIGURE}
+
+
+def test_it_rests_after_every_second_of_each_pass() -> None:
+    rests: list[int] = []
+    answer(FlowQuery(("agent",)), 0.0, SECONDS, lambda: rests.append(1))
+    assert len(rests) == 3
+    answer(FlowQuery(("agent",), series=1), 0.0, SECONDS, lambda: rests.append(1))
+    assert len(rests) == 9

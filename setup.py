@@ -29,6 +29,6 @@ def extensions() -> list[Extension]:
     return list(cythonize(modules, build_dir="build"))
 
 
-PARTS = ("octets", "tables", "health", "flows", "header", "records", "matches", "batch", "scan")
+PARTS = ("octets", "filters", "tables", "frozen", "health", "flows", "header", "records", "matches", "batch", "scan")
 
 setup(ext_modules=extensions())

@@ -114,7 +114,9 @@ if (
     raise ImportError("the compiled scan was built with other limits than sentinel/limits.py has: build it again")
 
 include "native/octets.pxi"
+include "native/filters.pxi"
 include "native/tables.pxi"
+include "native/frozen.pxi"
 include "native/health.pxi"
 include "native/flows.pxi"
 include "native/header.pxi"

@@ -169,6 +169,9 @@ MAX_REFUSALS_KEPT = 10_000
 MAX_HELD_PAIRS = 10_000
 # A person may extend a capture by a day at a time, so that a forgotten one ends.
 MAX_EXTENSION_S = 86_400.0
+# Changes in one bulk request: 540 octets of JSON each at the longest (two IPv6 lines) are 2.7 MB of the 4 MiB a shim
+# takes, and 10,000 entries; what a larger table lacks comes in several.
+MAX_BULK_CHANGES = 5_000
 # One answer of a shim: 10,000 rules of three lines of 150 octets with counters is some 8 MB.
 MAX_SWITCH_ANSWER_BYTES = 16 * MIB
 # How long any single request to a shim may take in all; a commit of a full TCAM takes some seconds.

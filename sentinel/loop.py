@@ -197,13 +197,19 @@ class Loop:
         for command in commands:
             if isinstance(command, do.Record):
                 continue
-            if isinstance(command, do.Install) and not stored:
-                # Without the intent on disk a crash would leave a rule that nobody remembers.
+            if stored:
+                self._edges.send(command)
+            else:
+                self._send_unstored(command)
+
+    def _send_unstored(self, command: do.SwitchCommand) -> None:
+        """Without the intent on disk a crash would leave a rule that nobody remembers; the rest is asked for."""
+        for each in do.one_by_one(command):
+            if isinstance(each, do.Install):
                 self.counters["installs_withheld"] += 1
-                failed = it.InstallFailed(command.switch, command.rule, "store", self.store_error, permanent=False)
-                self.post(failed)
-                continue
-            self._edges.send(command)
+                self.post(it.InstallFailed(each.switch, each.rule, "store", self.store_error, permanent=False))
+            else:
+                self._edges.send(each)
 
     def _save(self) -> bool:
         if not self._unsaved:

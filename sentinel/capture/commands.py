@@ -34,6 +34,14 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class Bulk:
+    """These changes of one switch in one request and one commit; what is not named stays as it is. Safe to repeat."""
+
+    switch: str
+    changes: tuple[Install | Remove, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Renew:
     """Renew all our leases on the switch in one request and read their counters."""
 
@@ -55,5 +63,10 @@ class Probe:
     agent: str
 
 
-Command = Record | Install | Remove | Renew | List | Probe
-SwitchCommand = Install | Remove | Renew | List | Probe
+SwitchCommand = Install | Remove | Bulk | Renew | List | Probe
+Command = Record | SwitchCommand
+
+
+def one_by_one(command: SwitchCommand) -> tuple[SwitchCommand, ...]:
+    """The changes of a bulk request, each as a command of its own; any other command as it is."""
+    return command.changes if isinstance(command, Bulk) else (command,)

@@ -12,8 +12,8 @@ left alone.
 Every command to a switch is answered by exactly one event, in the order of the commands to that switch.
 
 This file hears events and passes them on: ``policy`` and ``planner`` answer questions, ``placing`` puts mirrors where
-they belong, ``reconcile`` compares, ``ending`` takes away, ``ledger`` keeps the captures, ``switchbook`` the switches,
-``budget`` the load.
+they belong, ``outcomes`` hears what became of requests, ``reconcile`` compares, ``ending`` takes away, ``ledger`` keeps
+the captures, ``switchbook`` the switches, ``budget`` the load.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,10 +27,11 @@ from sentinel.capture import events as it
 from sentinel.capture.budget import Budget
 from sentinel.capture.ending import Ender
 from sentinel.capture.ledger import LIVE_MIRROR_STATES, Allowance, Ledger, Sign, Track
+from sentinel.capture.outcomes import Outcomes
 from sentinel.capture.placing import Placer
 from sentinel.capture.policy import Policy, Protected, Refusal, flood, pair_of, urgency, wanted
 from sentinel.capture.reconcile import Reconciler
-from sentinel.capture.rules import entry_count
+from sentinel.capture.rules import entry_count, is_ours
 from sentinel.capture.switchbook import LEASE_MARGIN_S, SwitchBook
 from sentinel.model import Capture, Detection, Mirror, MirrorState, Switch
 
@@ -52,6 +53,7 @@ class CaptureEngine:
         self._ender = Ender(policy, self._ledger, self.book, self.budget)
         self._placer = Placer(policy, self._ledger, self.book, self.budget, self._ender)
         self._reconciler = Reconciler(policy, self._ledger, self.book, self._placer, self._ender)
+        self._outcomes = Outcomes(policy, self._ledger, self.book, self._placer, self._ender)
         self._allowance = Allowance(policy.max_new_per_minute, limits.MAX_NEW_CAPTURES_PER_MINUTE)
         self._probeable = agents_url_known
         self._serial = 0
@@ -67,10 +69,11 @@ class CaptureEngine:
             it.Extended: self._extended,
             it.SwitchFound: self._switch_found,
             it.ProbeFailed: self._probe_failed,
-            it.Installed: self._installed,
-            it.InstallFailed: self._install_failed,
-            it.Removed: self._removed,
-            it.RemoveFailed: self._remove_failed,
+            it.Installed: self._outcomes.done,
+            it.InstallFailed: self._outcomes.failed,
+            it.Removed: self._outcomes.done,
+            it.RemoveFailed: self._outcomes.failed,
+            it.BulkAnswered: self._outcomes.of_bulk,
             it.Renewed: self._renewed,
             it.Listed: self._listed,
             it.SwitchFailed: self._switch_failed,
@@ -280,53 +283,6 @@ class CaptureEngine:
 
     # --- answers of switches ---------------------------------------------------------------------
 
-    def _of_rule(self, switch: str, rule: str) -> tuple[Track, Mirror] | None:
-        capture_id = self.book.held(switch).get(rule)
-        track = self._ledger.tracks.get(capture_id) if capture_id else None
-        mirror = track.mirror(switch) if track else None
-        return (track, mirror) if track and mirror else None
-
-    def _installed(self, event: it.Installed, now: it.Now) -> None:
-        self.book.answered(event.switch)
-        self.book.leased(event.switch, now)
-        found = self._of_rule(event.switch, event.rule)
-        if found is None:
-            self._ledger.out.append(do.Remove(event.switch, event.rule))
-            return
-        self._ledger.count("installed" if event.changed else "adopted")
-        track, mirror = found
-        if not track.going(event.switch) and mirror.state == "installing":
-            self._placer.installed(track, event.switch, f"mirrored by {event.switch}", now)
-
-    def _install_failed(self, event: it.InstallFailed, now: it.Now) -> None:
-        self._ledger.count("install_failed")
-        if not event.permanent and event.reason != "store":
-            self._failed(event.switch, event.detail, now)
-        found = self._of_rule(event.switch, event.rule)
-        if event.reason == "full":
-            # Somebody else took the room: the listing tells how much is left.
-            self.book.list_now(event.switch)
-        if found and not found[0].going(event.switch) and found[1].state == "installing":
-            self._placer.install_failed(found[0], event, now)
-
-    def _removed(self, event: it.Removed, now: it.Now) -> None:
-        self.book.answered(event.switch)
-        self._ledger.count("removed")
-        found = self._of_rule(event.switch, event.rule)
-        if found is None:
-            self.book.release(event.switch, event.rule)
-        else:
-            self._ender.gone(*found, now)
-
-    def _remove_failed(self, event: it.RemoveFailed, now: it.Now) -> None:
-        self._ledger.count("remove_failed")
-        self._failed(event.switch, event.detail, now)
-        found = self._of_rule(event.switch, event.rule)
-        if found is None:
-            self.book.release(event.switch, event.rule)
-        else:
-            self._ender.remove_failed(*found, event.detail, now)
-
     def _renewed(self, event: it.Renewed, now: it.Now) -> None:
         self.book.answered(event.switch)
         self.book.renewed(event.switch, now)
@@ -334,7 +290,8 @@ class CaptureEngine:
 
     def _listed(self, event: it.Listed, now: it.Now) -> None:
         self.book.answered(event.switch)
-        foreign = sum(entry_count(rule.lines or ()) for rule in event.rules.values() if not rule.ours)
+        theirs = [rule for name, rule in event.rules.items() if not (rule.ours and is_ours(name))]
+        foreign = sum(entry_count(rule.lines or ()) for rule in theirs)
         self.book.listed(
             event.switch,
             event.ipv6,
@@ -353,12 +310,7 @@ class CaptureEngine:
 
     def _switch_failed(self, event: it.SwitchFailed, now: it.Now) -> None:
         self._ledger.count("switch_failed")
-        self._failed(event.switch, event.detail, now, question=True)
-
-    def _failed(self, switch: str, detail: str, now: it.Now, *, question: bool = False) -> None:
-        self.book.failed(switch, detail, now, question=question)
-        if self.book.silent_s(switch, now) >= self.policy.lease_s:
-            self._placer.silent(switch, now)
+        self._outcomes.switch_failed(event.switch, event.detail, now, question=True)
 
     def _table_space(self, event: it.TableSpace, now: it.Now) -> None:
         del now

@@ -106,6 +106,17 @@ class RemoveFailed:
     detail: str
 
 
+Outcome = Installed | InstallFailed | Removed | RemoveFailed
+
+
+@dataclass(frozen=True, slots=True)
+class BulkAnswered:
+    """What became of each change of one bulk request, in their order."""
+
+    switch: str
+    outcomes: tuple[Outcome, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class RuleOnSwitch:
     """One rule as the switch reports it. ``lines`` is ``None`` where only counters were asked for."""
@@ -179,6 +190,7 @@ Event = (
     | InstallFailed
     | Removed
     | RemoveFailed
+    | BulkAnswered
     | Renewed
     | Listed
     | SwitchFailed

@@ -2,9 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The switch is made to agree with what is stored: adopt what is right, restore what is missing, remove our orphans.
 
+What differs goes into one request that names each change. It does not replace the whole of our rules: so it cannot
+touch what a person installed with our token, nor undo a request that is under way.
+
 Other people's rules are not looked at: neither another owner's, nor names that are not of our making.
 """
 
+from sentinel import limits
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.ending import Ender
@@ -28,24 +32,43 @@ class Reconciler:
 
     def compare(self, switch: str, found: dict[str, it.RuleOnSwitch], now: it.Now) -> None:
         """``found``: our owner's rules there, by name."""
+        missing: list[Track] = []
         for rule, capture_id in list(self._book.held(switch).items()):
             there = found.pop(rule, None)
             track = self._ledger.tracks[capture_id]
             mirror = track.mirror(switch)
-            if mirror is not None:
-                self._compare_one(track, mirror, there, now)
-        for rule in found:
-            if is_ours(rule):
-                self._ledger.count("orphans_removed")
-                self._book.stray(switch, rule)
-                self._ledger.out.append(do.Remove(switch, rule))
+            if mirror is not None and self._compare_one(track, mirror, there, now):
+                missing.append(track)
+        changes: list[do.Install | do.Remove] = []
+        for track in missing:
+            mirror = track.mirror(switch)
+            # A counter that was read after it in this comparison may have ended it.
+            if mirror is not None and not track.going(switch):
+                changes.append(self._restore(track, mirror, now))
+        for rule in filter(is_ours, found):
+            self._ledger.count("orphans_removed")
+            self._book.stray(switch, rule)
+            changes.append(do.Remove(switch, rule))
+        self._send(switch, changes)
 
-    def _compare_one(self, track: Track, mirror: Mirror, there: it.RuleOnSwitch | None, now: it.Now) -> None:
+    def _send(self, switch: str, changes: list[do.Install | do.Remove]) -> None:
+        """All of it in one request; singly where a bulk request has just failed."""
+        if not changes:
+            return
+        if not self._book.takes_bulk(switch) or len(changes) == 1:
+            self._ledger.out += changes
+            return
+        for start in range(0, len(changes), limits.MAX_BULK_CHANGES):
+            self._ledger.count("bulk_repairs")
+            self._ledger.out.append(do.Bulk(switch, tuple(changes[start : start + limits.MAX_BULK_CHANGES])))
+
+    def _compare_one(self, track: Track, mirror: Mirror, there: it.RuleOnSwitch | None, now: it.Now) -> bool:
+        """Whether its rule is to be put there."""
         unsure = mirror.switch in track.unsure
         track.unsure.discard(mirror.switch)
         right = there is not None and there.lines in {None, mirror.lines}
         if mirror.state == "installing" and not unsure:
-            return
+            return False
         if there is not None and right:
             self._counted(track, mirror, there, now)
             if unsure and track.doubtful:
@@ -61,14 +84,15 @@ class Reconciler:
                 self._ledger.count("adopted")
                 self._placer.installed(track, mirror.switch, f"adopted on {mirror.switch}", now)
         else:
-            self._restore(track, mirror, now)
+            return True
+        return False
 
-    def _restore(self, track: Track, mirror: Mirror, now: it.Now) -> None:
+    def _restore(self, track: Track, mirror: Mirror, now: it.Now) -> do.Install:
         self._ledger.count("drift_restored")
         if mirror.state == "active":
             self._ledger.mirror(track, mirror.switch, "installing")
             self._ledger.settle(track, f"the rule was gone from {mirror.switch}; restoring it", now)
-        self._ledger.out.append(do.Install(mirror.switch, mirror.rule, mirror.lines, self._placer.lease_s))
+        return do.Install(mirror.switch, mirror.rule, mirror.lines, self._placer.lease_s)
 
     def _counted(self, track: Track, mirror: Mirror, there: it.RuleOnSwitch, now: it.Now) -> None:
         """A counter that rose is evidence; one that fell was reset there, and what it shows since then is new."""

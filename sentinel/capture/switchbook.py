@@ -42,6 +42,7 @@ class _Page:
     silent_since: float | None = None
     trouble: str = ""
     unreachable: str = ""
+    bulk_failed: bool = False
 
 
 class SwitchBook:
@@ -205,6 +206,16 @@ class SwitchBook:
     def lease_surely_over(self, name: str, now: Now) -> bool:
         page = self._pages.get(name)
         return page is None or now.mono - page.leased > self._lease_s + LEASE_MARGIN_S
+
+    def bulk_failed(self, name: str) -> None:
+        """Nothing of a bulk request came through."""
+        self._pages[name].bulk_failed = True
+
+    def takes_bulk(self, name: str) -> bool:
+        """False once after a bulk request that failed: single ones then tell which change is to blame."""
+        page = self._pages[name]
+        failed, page.bulk_failed = page.bulk_failed, False
+        return not failed
 
     # --- what to ask next ------------------------------------------------------------------------
 

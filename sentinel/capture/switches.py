@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,26 @@ class SwitchClient:
 
     def remove(self, rule: str) -> None:
         self._request("DELETE", f"/acl/{rule}", None)
+
+    def amend(self, changes: Iterable[do.Install | do.Remove]) -> tuple[it.Outcome, ...]:
+        """Many changes at once; what became of each. A name that the answer does not mention failed."""
+        asked = tuple(changes)
+        body = {c.rule: {"lines": c.lines, "ttl": c.ttl_s} if isinstance(c, do.Install) else None for c in asked}
+        answer = self._json("PATCH", "/acl/", body)
+        done = {what: _names(answer.get(what), self.name) for what in ("installed", "unchanged", "removed")}
+        failed = _mapping(answer.get("failed"), self.name)
+        outcomes: list[it.Outcome] = []
+        for change in asked:
+            if isinstance(change, do.Remove) and change.rule in done["removed"]:
+                outcomes.append(it.Removed(self.name, change.rule))
+            elif isinstance(change, do.Install) and change.rule in done["installed"] | done["unchanged"]:
+                outcomes.append(it.Installed(self.name, change.rule, change.rule in done["installed"]))
+            else:
+                row = _mapping(failed.get(change.rule, {}), self.name)
+                status = _count(row.get("status")) or 502
+                why = str(row.get("error", "the answer does not name it"))[:300]
+                outcomes.append(_not_done(change, _refusal(self.name, status, why)))
+        return tuple(outcomes)
 
     def renew(self, ttl_s: int) -> dict[str, it.RuleOnSwitch]:
         renewed = _mapping(self._json("POST", f"/acl/renew?ttl={ttl_s}", {}).get("renewed"), self.name)
@@ -136,9 +156,7 @@ class SwitchClient:
         except (requests.exceptions.RequestException, OSError) as error:
             raise SwitchError(self.name, "connection", _short(error)) from error
         if not 200 <= status < 300:
-            reason = "full" if status == 507 else f"http_{status}"
-            permanent = status in _PERMANENT
-            raise SwitchError(self.name, reason, f"{status}: {_error_text(content)}", permanent=permanent)
+            raise _refusal(self.name, status, _error_text(content))
         return content
 
     def _read(self, response: requests.Response, deadline: float) -> bytes:
@@ -241,6 +259,8 @@ class SwitchPool:
             case do.Remove(switch, rule):
                 self._client(switch).remove(rule)
                 return it.Removed(switch, rule)
+            case do.Bulk(switch, changes):
+                return it.BulkAnswered(switch, self._client(switch).amend(changes))
             case do.Renew(switch, ttl_s):
                 return it.Renewed(switch, self._client(switch).renew(ttl_s))
             case do.List(switch):
@@ -276,14 +296,34 @@ class SwitchPool:
 
 def _failure(command: do.SwitchCommand, error: SwitchError) -> it.Event:
     match command:
-        case do.Install(switch, rule):
-            return it.InstallFailed(switch, rule, error.reason, error.detail, error.permanent)
-        case do.Remove(switch, rule):
-            return it.RemoveFailed(switch, rule, error.reason, error.detail)
+        case do.Install() | do.Remove():
+            return _not_done(command, error)
+        case do.Bulk(switch, changes):
+            # Of the request as a whole: it says nothing final of any single rule.
+            whole = SwitchError(switch, error.reason, error.detail)
+            return it.BulkAnswered(switch, tuple(_not_done(change, whole) for change in changes))
         case do.Probe(agent):
             return it.ProbeFailed(agent, error.detail)
         case do.Renew(switch) | do.List(switch):
             return it.SwitchFailed(switch, error.reason, error.detail)
+
+
+def _not_done(change: do.Install | do.Remove, error: SwitchError) -> it.InstallFailed | it.RemoveFailed:
+    if isinstance(change, do.Install):
+        return it.InstallFailed(change.switch, change.rule, error.reason, error.detail, error.permanent)
+    return it.RemoveFailed(change.switch, change.rule, error.reason, error.detail)
+
+
+def _refusal(switch: str, status: int, text: str) -> SwitchError:
+    """An answer that is no success, for a whole request or one name of it."""
+    reason = "full" if status == 507 else f"http_{status}"
+    return SwitchError(switch, reason, f"{status}: {text}", permanent=status in _PERMANENT)
+
+
+def _names(value: object, switch: str) -> set[str]:
+    if not isinstance(value, list):
+        raise SwitchError(switch, "nonsense", "answered JSON of another shape than openapi.yaml says")
+    return {str(name) for name in value}
 
 
 def _mapping(value: object, switch: str) -> Mapping[str, Any]:

@@ -3,12 +3,15 @@
 """Fifty virtual days without a broken invariant; and builds that are broken on purpose do not last as long."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from sentinel.capture import events as it
+from sentinel.capture import reconcile
 from sentinel.capture.budget import Budget
 from sentinel.capture.engine import CaptureEngine
+from sentinel.capture.outcomes import Outcomes
 from sentinel.capture.policy import Policy
 from sentinel.capture.reconcile import Reconciler
 from sentinel.capture.switchbook import SwitchBook
@@ -36,7 +39,13 @@ def renewed_once_a_lease(patch: pytest.MonkeyPatch) -> None:
 
 
 def reconciliation_skipped(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reconciler, "_restore", lambda *_: None)
+    compare = Reconciler._compare_one
+
+    def nothing_missing(self: Reconciler, *args: Any) -> bool:
+        compare(self, *args)
+        return False
+
+    patch.setattr(Reconciler, "_compare_one", nothing_missing)
 
 
 def orphans_left_alone(patch: pytest.MonkeyPatch) -> None:
@@ -63,6 +72,14 @@ def foreign_rules_swept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(CaptureEngine, "_listed", everything)
 
 
+def what_a_person_installed_swept(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reconcile, "is_ours", lambda _: True)
+
+
+def bulk_answers_not_heard(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Outcomes, "of_bulk", lambda *_: None)
+
+
 def quiet_without_a_last_look(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SwitchBook, "polled", lambda *_: float("inf"))
 
@@ -77,7 +94,9 @@ def load_not_checked(patch: pytest.MonkeyPatch) -> None:
     [
         (renewed_once_a_lease, 2, "ran out though everybody was well"),
         (reconciliation_skipped, 0, "has been missing"),
-        (orphans_left_alone, 2, "two rules on"),
+        (orphans_left_alone, 3, "after its capture ended"),
+        (what_a_person_installed_swept, 0, "not ours to remove"),
+        (bulk_answers_not_heard, 10, "ends as quiet"),
         (budget_not_checked, 0, "entries on"),
         (load_not_checked, 3, "more than it may"),
         (foreign_rules_swept, 0, "not ours to remove"),

@@ -10,6 +10,8 @@ from sentinel.capture.lifecycle import CAPTURE_EDGES, MIRROR_EDGES
 # What the engine may decide beside the lifecycle, by its own counters.
 DECISIONS = {
     "adopted",
+    "bulk_repairs",
+    "bulk_repairs_failed",
     "drift_restored",
     "ended_by_lease",
     "ended_delisted",

@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from sentinel.capture import events as it
-from tests.sim.switch import Rule, SimSwitch
+from tests.sim.switch import OWNER, Rule, SimSwitch
 from tests.sim.topology import Host
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Faults:
         for switch in world.switches.values():
             switch.shim_dead = switch.slow = False
             switch.loss = 0.0
-            switch.install_fault = switch.list_fault = switch.unreachable = ""
+            switch.install_fault = switch.list_fault = switch.bulk_fault = switch.unreachable = ""
             self._foreign(switch, full=False)
             switch.bad_at = switch.bad_until = world.mono
         if not world.daemon.alive:
@@ -122,6 +122,12 @@ class Faults:
         switch.list_fault = "answered no JSON object"
         self._for(switch, self.rng.uniform(60, 600), lambda s: setattr(s, "list_fault", ""))
 
+    def older_shim(self) -> None:
+        """It knows no bulk changes; nothing else is wrong with it."""
+        switch = self._busy()
+        switch.bulk_fault = "http_405"
+        self._world.after(self.rng.uniform(3_600, 14_400), lambda s: setattr(s, "bulk_fault", ""), switch)
+
     def unreachable(self) -> None:
         switch = self._any()
         switch.unreachable = "no neighbour for the ERSPAN destination"
@@ -153,8 +159,9 @@ class Faults:
             f"theirs_{n}": Rule(OWNED_LINES, float("inf"), "other", world.mono)
             for n in range(switch.own_limit - switch.entries() if full else self.rng.randrange(1, 6))
         }
-        # A name like ours, but another owner's: it is not ours.
+        # A name like ours, but another owner's; our owner, but a name that a person gave: neither is ours.
         rules["sentinel_c0ffee"] = Rule(OWNED_LINES, float("inf"), "other", world.mono)
+        rules["by_hand"] = Rule(OWNED_LINES, float("inf"), OWNER, world.mono)
         switch.foreigners(rules)
         world.invariants.foreign_changed(switch)
 

@@ -51,8 +51,10 @@ class Invariants:
             commands = handle(event, now)
             if isinstance(event, it.Sighted):
                 self._visible(engine, event)
-            if isinstance(event, it.Renewed | it.Installed):
+            if isinstance(event, it.Renewed | it.Installed | it.BulkAnswered):
                 self._load(engine, event.switch)
+            if sum(isinstance(command, do.Bulk) for command in commands) > isinstance(event, it.Listed | it.Renewed):
+                raise self.broken(f"more than one bulk request for one {type(event).__name__}")
             if isinstance(event, it.Extended) and event.capture_id in self._world.ends_at:
                 self._world.ends_at[event.capture_id] += event.seconds
             self._world.census.events += not isinstance(event, it.Tick)
@@ -87,14 +89,24 @@ class Invariants:
 
     def sent(self, command: do.SwitchCommand) -> None:
         """Intent is stored before the request."""
-        if isinstance(command, do.Install):
-            capture = self._world.stored.get(command.rule.removeprefix(RULE_PREFIX))
-            if capture is None or capture.state == "ended":
-                raise self.broken(f"{command.rule} is asked for, but no live capture is stored")
-            if command.lines not in [m.lines for m in capture.mirrors if m.switch == command.switch]:
-                raise self.broken(f"{command.rule}: other lines are asked for than are stored")
-        if isinstance(command, do.Install | do.Renew) and command.ttl_s > self._world.policy.lease_s:
-            raise self.broken(f"a lease of {command.ttl_s} s is asked for, longer than switch_lease")
+        changes = do.one_by_one(command)
+        named = {change.rule for change in changes if isinstance(change, do.Install | do.Remove)}
+        if isinstance(command, do.Bulk) and (
+            len(named) < len(changes) or {change.switch for change in command.changes} != {command.switch}
+        ):
+            raise self.broken(f"a bulk request to {command.switch} names a rule twice, or another switch's")
+        for change in changes:
+            if isinstance(change, do.Install):
+                self._intended(change)
+            if isinstance(change, do.Install | do.Renew) and change.ttl_s > self._world.policy.lease_s:
+                raise self.broken(f"a lease of {change.ttl_s} s is asked for, longer than switch_lease")
+
+    def _intended(self, install: do.Install) -> None:
+        capture = self._world.stored.get(install.rule.removeprefix(RULE_PREFIX))
+        if capture is None or capture.state == "ended":
+            raise self.broken(f"{install.rule} is asked for, but no live capture is stored")
+        if install.lines not in [m.lines for m in capture.mirrors if m.switch == install.switch]:
+            raise self.broken(f"{install.rule}: other lines are asked for than are stored")
 
     # --- the store's side ------------------------------------------------------------------------
 
@@ -138,9 +150,13 @@ class Invariants:
 
     def executed(self, switch: SimSwitch, command: do.SwitchCommand) -> None:
         self.checks += 1
-        world = self._world
         if switch.foreign != self._foreign.setdefault(switch.name, dict(switch.foreign)):
             raise self.broken(f"other people's rules on {switch.name} were touched")
+        for change in do.one_by_one(command):
+            self._changed(switch, change)
+
+    def _changed(self, switch: SimSwitch, command: do.SwitchCommand) -> None:
+        world = self._world
         if isinstance(command, do.Remove) and (
             not command.rule.startswith(RULE_PREFIX) or command.rule in switch.foreign
         ):

@@ -42,6 +42,13 @@ def directions(lines: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def not_done(change: do.Install | do.Remove, switch: str, reason: str) -> it.Outcome:
+    """A request for it failed, and who knows whether it was carried out."""
+    if isinstance(change, do.Install):
+        return it.InstallFailed(switch, change.rule, reason, reason, permanent=False)
+    return it.RemoveFailed(switch, change.rule, reason, reason)
+
+
 class SimSwitch:
     """``called``: the daemon's name for it; ``bad_until`` and ``bad_at``: when something is, or was, wrong with it."""
 
@@ -59,6 +66,7 @@ class SimSwitch:
         self.shim_dead = False
         self.install_fault = ""
         self.list_fault = ""
+        self.bulk_fault = ""
         self.unreachable = ""
         self.loss = 0.0
         self.slow = False
@@ -117,13 +125,10 @@ class SimSwitch:
     def execute(self, command: do.SwitchCommand, mono: float) -> it.Event:
         self.sweep(mono)
         match command:
-            case do.Install(_, name, lines, ttl_s):
-                return self._install(name, lines, ttl_s, mono)
-            case do.Remove(_, name):
-                if self.rules.pop(name, None):
-                    self.writes += 1
-                    self._reindex()
-                return it.Removed(self.called, name)
+            case do.Install() | do.Remove():
+                return self._change(command, mono)
+            case do.Bulk(_, changes):
+                return it.BulkAnswered(self.called, self._bulk(changes, mono))
             case do.Renew(_, ttl_s):
                 self._first_deadline = deadline = mono - self.booted_at + ttl_s
                 for rule in self.rules.values():
@@ -141,7 +146,25 @@ class SimSwitch:
                 found = Switch(agent, (agent,), f"https://{agent}:8443", agent, max_rules=self.allowed, ipv6=True)
                 return it.SwitchFound(found)
 
-    def _install(self, name: str, lines: tuple[str, ...], ttl_s: int, mono: float) -> it.Event:
+    def _bulk(self, changes: tuple[do.Install | do.Remove, ...], mono: float) -> tuple[it.Outcome, ...]:
+        """One commit; each change has its own outcome, but where nothing can be committed none is made."""
+        whole = self.bulk_fault or (self.install_fault if self.install_fault == "http_503" else "")
+        if whole:
+            return tuple(not_done(change, self.called, whole) for change in changes)
+        before = self.writes
+        outcomes = tuple(self._change(change, mono) for change in changes)
+        self.writes = min(self.writes, before + 1)
+        return outcomes
+
+    def _change(self, change: do.Install | do.Remove, mono: float) -> it.Outcome:
+        if isinstance(change, do.Install):
+            return self._install(change.rule, change.lines, change.ttl_s, mono)
+        if self.rules.pop(change.rule, None):
+            self.writes += 1
+            self._reindex()
+        return it.Removed(self.called, change.rule)
+
+    def _install(self, name: str, lines: tuple[str, ...], ttl_s: int, mono: float) -> it.Outcome:
         if self.install_fault:
             permanent = self.install_fault == "http_400"
             return it.InstallFailed(self.called, name, self.install_fault, self.install_fault, permanent)

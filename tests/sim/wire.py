@@ -13,7 +13,7 @@ from sentinel import limits
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.switches import CIRCUIT_AFTER, CIRCUIT_OPEN_S
-from tests.sim.switch import SimSwitch
+from tests.sim.switch import SimSwitch, not_done
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -90,10 +90,12 @@ class Wire:
     def _answer(self, command: do.SwitchCommand, event: it.Event) -> None:
         if self.closed:
             return
-        reason = getattr(event, "reason", None)
+        # A bulk request that failed as a whole failed for one reason.
+        told = event.outcomes[0] if isinstance(event, it.BulkAnswered) else event
+        reason = getattr(told, "reason", None)
         if reason is None and not isinstance(event, it.ProbeFailed):
             self._failures = 0
-        elif reason != "circuit_open" and not getattr(event, "permanent", False):
+        elif reason != "circuit_open" and not getattr(told, "permanent", False):
             self._failures += 1
             self._retry_at = self._world.mono + CIRCUIT_OPEN_S
         self._world.census.answer(event)
@@ -103,10 +105,10 @@ class Wire:
 
 def failure(command: do.SwitchCommand, switch: str, reason: str) -> it.Event:
     match command:
-        case do.Install(_, rule):
-            return it.InstallFailed(switch, rule, reason, reason, permanent=False)
-        case do.Remove(_, rule):
-            return it.RemoveFailed(switch, rule, reason, reason)
+        case do.Install() | do.Remove():
+            return not_done(command, switch, reason)
+        case do.Bulk(_, changes):
+            return it.BulkAnswered(switch, tuple(not_done(change, switch, reason) for change in changes))
         case do.Probe(agent):
             return it.ProbeFailed(agent, reason)
         case do.Renew() | do.List():

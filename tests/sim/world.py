@@ -214,8 +214,9 @@ class World:
     def execute(self, switch: SimSwitch, command: do.SwitchCommand) -> it.Event:
         event = switch.execute(command, self.mono)
         self.invariants.executed(switch, command)
-        if isinstance(command, do.Install) and command.rule in switch.rules:
-            self.traffic.truth.installed(switch.rules[command.rule], self.mono)
+        for change in do.one_by_one(command):
+            if isinstance(change, do.Install) and change.rule in switch.rules:
+                self.traffic.truth.installed(switch.rules[change.rule], self.mono)
         return event
 
     def unwell_within(self, switch: SimSwitch, seconds: float) -> bool:

@@ -27,7 +27,10 @@ class FakeRule:
 
 @dataclass
 class FakeSwitch:
-    """A shim with its switch. ``fault`` makes every request fail so; ``mute`` loses the answer, not the deed."""
+    """A shim with its switch. ``fault`` makes every request fail so; ``mute`` loses the answer, not the deed.
+
+    ``no_bulk``: an older shim, which knows single changes only.
+    """
 
     name: str
     max_rules: int = 100
@@ -38,6 +41,7 @@ class FakeSwitch:
     requests: list[do.SwitchCommand] = field(default_factory=list)
     ipv6: bool = False
     unreachable: str = ""
+    no_bulk: bool = False
     refusing: bool = False
 
     def flush_and_refuse(self) -> None:
@@ -64,16 +68,20 @@ class FakeSwitch:
         self.expire(mono)
         if self.fault:
             return self._fail(command, self.fault)
+        if self.no_bulk and isinstance(command, do.Bulk):
+            return self._fail(command, "http_405")
         event = self._do(command, mono)
         return self._fail(command, "timeout") if self.mute else event
 
     def _do(self, command: do.SwitchCommand, mono: float) -> it.Event:
         match command:
-            case do.Install(_, rule, lines, ttl_s):
-                return self._install(command, rule, lines, mono + ttl_s)
-            case do.Remove(_, rule):
-                self.writes += self.rules.pop(rule, None) is not None
-                return it.Removed(self.name, rule)
+            case do.Install() | do.Remove():
+                return self._change(command, mono)
+            case do.Bulk(_, changes):
+                before = self.writes
+                outcomes = tuple(self._change(change, mono) for change in changes)
+                self.writes = min(self.writes, before + 1)
+                return it.BulkAnswered(self.name, outcomes)
             case do.Renew(_, ttl_s):
                 ours = {n: r for n, r in self.rules.items() if r.owner == "sentinel"}
                 for rule_there in ours.values():
@@ -88,9 +96,15 @@ class FakeSwitch:
             case do.Probe(agent):
                 return it.SwitchFound(Switch(agent, (agent,), f"https://{agent}:8443", agent))
 
-    def _install(self, command: do.Install, rule: str, lines: tuple[str, ...], deadline: float) -> it.Event:
+    def _change(self, change: do.Install | do.Remove, mono: float) -> it.Outcome:
+        if isinstance(change, do.Install):
+            return self._install(change, change.rule, change.lines, mono + change.ttl_s)
+        self.writes += self.rules.pop(change.rule, None) is not None
+        return it.Removed(self.name, change.rule)
+
+    def _install(self, command: do.Install, rule: str, lines: tuple[str, ...], deadline: float) -> it.Outcome:
         if self.refusing:
-            return self._fail(command, "http_400")
+            return self._not_done(command, "http_400")
         old = self.rules.get(rule)
         entries = sum(len(r.lines) - 1 for n, r in self.rules.items() if n != rule) + len(lines) - 1
         if entries > self.max_rules:
@@ -103,16 +117,20 @@ class FakeSwitch:
         return it.Installed(self.name, rule, changed=True)
 
     def _fail(self, command: do.SwitchCommand, reason: str) -> it.Event:
-        permanent = reason == "http_400"
         match command:
-            case do.Install(_, rule):
-                return it.InstallFailed(self.name, rule, reason, reason, permanent)
-            case do.Remove(_, rule):
-                return it.RemoveFailed(self.name, rule, reason, reason)
+            case do.Install() | do.Remove():
+                return self._not_done(command, reason)
+            case do.Bulk(_, changes):
+                return it.BulkAnswered(self.name, tuple(self._not_done(change, reason) for change in changes))
             case do.Probe(agent):
                 return it.ProbeFailed(agent, reason)
             case do.Renew() | do.List():
                 return it.SwitchFailed(self.name, reason, reason)
+
+    def _not_done(self, change: do.Install | do.Remove, reason: str) -> it.Outcome:
+        if isinstance(change, do.Install):
+            return it.InstallFailed(self.name, change.rule, reason, reason, permanent=reason == "http_400")
+        return it.RemoveFailed(self.name, change.rule, reason, reason)
 
 
 def observer(agent: str, samples: int = 1, *, capturable: bool = True, vni: int | None = None) -> Observer:
@@ -216,9 +234,10 @@ class World:
                 continue
             name = command.agent if isinstance(command, do.Probe) else command.switch
             switch = self.switches.setdefault(name, FakeSwitch(name))
-            if isinstance(command, do.Install):
-                stored = [m for c in self.stored.values() for m in c.mirrors if m.rule == command.rule]
-                assert stored, "intent is stored before the request"
+            for change in do.one_by_one(command):
+                if isinstance(change, do.Install):
+                    stored = [m for c in self.stored.values() for m in c.mirrors if m.rule == change.rule]
+                    assert stored, "intent is stored before the request"
             queue += self.engine.handle(switch.execute(command, self.mono), self.now)
 
 

@@ -19,6 +19,7 @@ from sentinel.errors import StoreError
 from sentinel.loop import Loop
 from sentinel.model import Capture, CaptureState, Indicator, Match
 from tests.support.fabric import HOST, LISTED, FakeSwitch, leaf
+from tests.support.web import capture as a_capture
 
 
 class FakeEdges:
@@ -132,6 +133,31 @@ def test_a_rule_is_removed_even_while_the_disk_is_full(loop: Loop, edges: FakeEd
     edges.full = True
     loop.wish(it.StopRequested(next(iter(edges.stored)), "ada"))
     until(lambda: not edges.switch.rules)
+
+
+def test_while_the_disk_is_full_a_repair_removes_and_does_not_install(edges: FakeEdges) -> None:
+    bulk = do.Bulk("leaf1", (do.Install("leaf1", "sentinel_c1", (), 1), do.Remove("leaf1", "sentinel_c2")))
+
+    class Repairing(CaptureEngine):
+        def handle(self, event: it.Event, now: it.Now) -> list[do.Command]:
+            heard.append(event)
+            record = do.Record(a_capture("c1"), None)
+            return [record, bulk] if isinstance(event, it.Tick) else []
+
+    heard: list[it.Event] = []
+    loop = Loop(Detector(["10.0.0.0/8"]), Repairing(Policy("automatic", "10.0.0.70"), [], lambda _: False), edges)
+    edges.loop = loop
+    edges.full = True
+    loop.wish(it.Tick())
+    while loop.step():
+        pass
+    assert edges.switch.requests == [do.Remove("leaf1", "sentinel_c2")]
+    failed = it.InstallFailed("leaf1", "sentinel_c1", "store", "store: disk is full", permanent=False)
+    assert heard[1:] == [failed, it.Removed("leaf1", "sentinel_c2")]
+    assert loop.counters["installs_withheld"] == 1
+    edges.full = False
+    loop.wish(it.Tick())
+    assert edges.order[-1] == "Bulk"
 
 
 def test_more_matches_than_fit_are_counted(edges: FakeEdges, monkeypatch: pytest.MonkeyPatch) -> None:

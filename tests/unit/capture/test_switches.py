@@ -15,9 +15,11 @@ from sentinel import limits
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture import switches
+from sentinel.capture.rules import rule_lines
 from sentinel.capture.switches import Access, SwitchClient, SwitchPool
 from sentinel.errors import SwitchError
 from sentinel.model import Switch
+from switch_acl_api.limits import MAX_BULK_BODY_BYTES, MAX_BULK_NAMES
 
 
 class Shim:
@@ -41,7 +43,7 @@ class Shim:
                 self.end_headers()
                 self.wfile.write(answer)
 
-            do_GET = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815  # the base class's names
+            do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815  # the base class's names
 
             def log_message(self, *args: Any) -> None:
                 pass
@@ -95,6 +97,73 @@ def test_requests_are_those_of_the_contract(shim: Shim, client: SwitchClient) ->
         ("DELETE", "/acl/sentinel_c1", None),
         ("POST", "/acl/renew?ttl=120", {}),
     ]
+
+
+AMENDMENT = (
+    do.Install("leaf1", "sentinel_c1", ("[iptables]", "-A x"), 120),
+    do.Install("leaf1", "sentinel_c2", ("[iptables]", "-A y"), 120),
+    do.Install("leaf1", "sentinel_c3", ("[iptables]", "-A z"), 120),
+    do.Install("leaf1", "sentinel_c4", ("[iptables]", "-A z"), 120),
+    do.Install("leaf1", "sentinel_c5", ("[iptables]", "-A z"), 120),
+    do.Remove("leaf1", "sentinel_c6"),
+    do.Remove("leaf1", "sentinel_c7"),
+)
+
+
+def test_an_amendment_is_one_request_and_each_change_has_its_outcome(shim: Shim, client: SwitchClient) -> None:
+    answer = {
+        "installed": ["sentinel_c1"],
+        "unchanged": ["sentinel_c2"],
+        "removed": ["sentinel_c6"],
+        "failed": {
+            "sentinel_c3": {"status": 507, "error": "100 of 100"},
+            "sentinel_c4": {"status": 400, "error": "line 2"},
+            "sentinel_c7": {"status": 503, "error": "foreign policy error"},
+        },
+    }
+    shim.reply = lambda *_: (200, json.dumps(answer).encode(), 0.0)
+    assert client.amend(AMENDMENT) == (
+        it.Installed("leaf1", "sentinel_c1", True),
+        it.Installed("leaf1", "sentinel_c2", False),
+        it.InstallFailed("leaf1", "sentinel_c3", "full", "507: 100 of 100", permanent=True),
+        it.InstallFailed("leaf1", "sentinel_c4", "http_400", "400: line 2", permanent=True),
+        it.InstallFailed("leaf1", "sentinel_c5", "http_502", "502: the answer does not name it", permanent=False),
+        it.Removed("leaf1", "sentinel_c6"),
+        it.RemoveFailed("leaf1", "sentinel_c7", "http_503", "503: foreign policy error"),
+    )
+    [(method, path, body, _)] = shim.asked
+    sent = json.loads(body)
+    assert (method, path, list(sent)) == ("PATCH", "/acl/", [change.rule for change in AMENDMENT])
+    assert sent["sentinel_c1"] == {"lines": ["[iptables]", "-A x"], "ttl": 120}
+    assert sent["sentinel_c6"] is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"installed": "all", "unchanged": [], "removed": [], "failed": {}},
+        {"installed": [], "unchanged": [], "removed": [], "failed": []},
+        {"installed": [], "unchanged": [], "removed": [], "failed": {"sentinel_c1": "no"}},
+    ],
+)
+def test_an_amendment_answered_in_another_shape_is_nonsense(shim: Shim, client: SwitchClient, answer: object) -> None:
+    shim.reply = lambda *_: (200, json.dumps(answer).encode(), 0.0)
+    assert refusal(lambda: client.amend(AMENDMENT)).reason == "nonsense"
+
+
+def test_the_longest_bulk_request_fits_what_a_shim_takes() -> None:
+    far = "fd00:1111:2222:3333:4444:5555:6666:777"
+    change = {
+        f"sentinel_c{0:012x}": {
+            "lines": rule_lines(
+                (f"{far}8", f"{far}9"), in_interface="swp+", erspan_source=f"{far}a", erspan_destination=far, ttl=255
+            ),
+            "ttl": 3600,
+        }
+    }
+    assert len(json.dumps(change)) * limits.MAX_BULK_CHANGES < MAX_BULK_BODY_BYTES
+    assert limits.MAX_BULK_CHANGES <= MAX_BULK_NAMES
 
 
 def test_a_token_never_goes_over_plain_http(shim: Shim, client: SwitchClient) -> None:
@@ -224,6 +293,19 @@ def test_commands_to_one_switch_keep_their_order_and_give_one_event_each(
     for number in range(10):
         expected += [it.Installed("leaf1", f"r{number}", True), it.Removed("leaf1", f"r{number}")]
     assert events == expected
+
+
+@pytest.mark.parametrize("status", [400, 405, 413, 503, 507])
+def test_a_bulk_request_that_fails_as_a_whole_says_nothing_final_of_any_rule(
+    shim: Shim, pool: SwitchPool, heard: Heard, status: int
+) -> None:
+    shim.reply = lambda *_: (status, b'{"error": "no"}', 0.0)
+    pool.send(do.Bulk("leaf1", AMENDMENT))
+    [event] = heard.wait(1)
+    assert isinstance(event, it.BulkAnswered)
+    assert [getattr(o, "rule", "") for o in event.outcomes] == [change.rule for change in AMENDMENT]
+    assert {type(o) for o in event.outcomes} == {it.InstallFailed, it.RemoveFailed}
+    assert not any(getattr(o, "permanent", False) for o in event.outcomes)
 
 
 def test_a_slow_switch_does_not_delay_another(shim: Shim, pool: SwitchPool, heard: Heard) -> None:

@@ -13,11 +13,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_resting() -> Iterator[None]:
-    """The collector of this process pauses; where it does already, for other reasons, it is left so."""
+    """The collector of this process pauses; where it does already, for other reasons, it is left so.
+
+    Afterwards it never looks at what is alive by then. Nothing made in here may be part of a cycle.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_enabled:
+            gc.freeze()
             gc.enable()

@@ -92,7 +92,7 @@ class Store:
             self._engine = None
 
     def save(self, captures: Iterable[Capture]) -> None:
-        """All of them or none, on disk when this returns."""
+        """All of them or none; when this returns, no end of this process loses them."""
         rows = list({capture.id: capture for capture in captures}.values())
         try:
             with self._opened().begin() as db:
@@ -150,8 +150,11 @@ class Store:
 def _sqlite_settings(connection: Any, record: object) -> None:
     del record
     cursor = connection.cursor()
-    # FULL: the intent must be on disk before the switch hears of it, also when the power goes.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=2000", "foreign_keys=ON"):
+    # NORMAL: what is committed outlives this process however it ends, and an install does not wait for the disk. A
+    # power cut may take the last commits with it, whole ones: a rule forgotten so is taken for an orphan when its switch
+    # is listed at the next start, or its lease ends it; one that was being removed is installed once more and ends by
+    # its capture's clock.
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=2000", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
+import os
+import signal
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -126,3 +128,23 @@ def test_a_locked_database_is_a_store_error_not_a_hang(
 def test_use_before_open_is_said() -> None:
     with pytest.raises(StoreError, match="not open"):
         Store("sqlite://").live()
+
+
+def test_what_is_saved_outlives_this_process(path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        store = Store(sqlite_url(path))
+        store.open()
+        store.save([CAPTURE])
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    after = Store(sqlite_url(path))
+    after.open()
+    assert after.live() == [CAPTURE]
+    after.close()
+
+
+def test_an_install_does_not_wait_for_the_disk(store: Store) -> None:
+    with store._opened().connect() as db:
+        assert db.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert db.exec_driver_sql("PRAGMA synchronous").scalar() == 1

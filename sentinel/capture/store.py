@@ -151,9 +151,9 @@ def _sqlite_settings(connection: Any, record: object) -> None:
     del record
     cursor = connection.cursor()
     # NORMAL: what is committed outlives this process however it ends, and an install does not wait for the disk. A
-    # power cut may take the last commits with it, whole ones: a rule forgotten so is taken for an orphan when its switch
-    # is listed at the next start, or its lease ends it; one that was being removed is installed once more and ends by
-    # its capture's clock.
+    # power cut may take the last commits with it, whole ones: a rule forgotten so is taken for an orphan when its
+    # switch is listed at the next start, or its lease ends it; one that was being removed is installed once more and
+    # ends by its capture's clock.
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=2000", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -29,6 +29,9 @@ def extensions() -> list[Extension]:
     return list(cythonize(modules, build_dir="build"))
 
 
-PARTS = ("octets", "filters", "tables", "frozen", "health", "flows", "header", "records", "matches", "batch", "scan")
+PARTS = (
+    *("octets", "filters", "tables", "frozen", "health", "flows", "header"),
+    *("records", "batch", "pairs", "matches", "lookup", "scan"),
+)
 
 setup(ext_modules=extensions())

@@ -303,7 +303,6 @@ class DaemonBackend:
         yield from counters("scan", daemon.scan.counters)
         streams, sources = daemon.scan.agents_overflow
         for name, count, text in (
-            ("handed_over", daemon.scan.handed_over, "Flow samples that the compiled scan left to the plain one"),
             ("streams_overflow", streams, "Datagrams of streams whose health found no room"),
             ("sources_overflow", sources, "Samples of data sources whose health found no room"),
         ):

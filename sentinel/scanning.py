@@ -189,11 +189,6 @@ class Scanning:
         return total
 
     @property
-    def handed_over(self) -> int:
-        """Flow samples that the compiled scan left to the plain one."""
-        return sum(getattr(one.scan, "handed_over", 0) for one in self._ones)
-
-    @property
     def agents_overflow(self) -> tuple[int, int]:
         """Datagrams of streams, and samples of data sources, whose health found no room."""
         return (

@@ -7,7 +7,6 @@ from sentinel._receive import Batch
 from sentinel.blacklist.trie import Blacklist
 from sentinel.model import FlowCount, Indicator
 from sentinel.scan.counters import ScanCounters
-from sentinel.scan.pairs import Pair
 from sentinel.scan.plain import Received, ScanResult
 from sentinel.sflow.admission import Admission
 from sentinel.sflow.agents import AgentHealth
@@ -30,9 +29,6 @@ class Flows:
     evicted: int
     def __init__(self, max_flows: int = ...) -> None: ...
     def __len__(self) -> int: ...
-    def add(
-        self, agent: str, input_: int, output: int, pair: Pair, rate: int, frame_length: int, at: float
-    ) -> None: ...
     def take(self) -> list[FlowCount]: ...
     def take_top(self, most: int) -> tuple[list[FlowCount], tuple[int, int, int, int]]: ...
 
@@ -40,7 +36,6 @@ class NativeScan:
     implementation: Literal["native"]
     agents: Health | None
     flows: Flows | None
-    handed_over: int
     def __init__(
         self,
         admission: Admission | None = None,

@@ -4,8 +4,7 @@
 """The hot path, compiled: the twin of ``scan.plain``, with the same matches, flow counts, counters and agent health.
 
 One call scans one batch without the GIL. It is taken for what Python must see or decide: a hit (in bundles), a counter
-sample, a pair of agent and sender not met before, a datagram that is none, and the rare flow sample whose records only
-the plain twin reads (counted as ``handed_over``). Such a sample is decoded in its turn, so that order stays.
+sample, a pair of agent and sender not met before, a datagram that is none.
 
 Octets are read only behind a comparison with the end of what they belong to; that end never lies behind its
 datagram's. Pairs and flows of some samples are gathered before they are looked up, so that the memory they need is on
@@ -26,12 +25,11 @@ import types
 
 from sentinel import limits
 from sentinel.limits import MAX_AGENT_STREAMS, MAX_FLOWS
-from sentinel.model import CountersSample, FlowCount, FlowSample, Indicator, Match
+from sentinel.model import FlowCount, Indicator, Match
 from sentinel.scan.counters import ScanCounters
 from sentinel.scan.plain import PlainScan, ScanResult
 from sentinel.sflow.agents import AgentHealth
-from sentinel.sflow.cursor import Cursor
-from sentinel.sflow.datagram import BadSample, one_sample
+from sentinel.sflow.datagram import one_sample
 from sentinel.sflow.records import layouts, tag_number
 
 cdef extern from "Python.h":
@@ -121,8 +119,10 @@ include "native/health.pxi"
 include "native/flows.pxi"
 include "native/header.pxi"
 include "native/records.pxi"
-include "native/matches.pxi"
 include "native/batch.pxi"
+include "native/pairs.pxi"
+include "native/matches.pxi"
+include "native/lookup.pxi"
 include "native/scan.pxi"
 
 _load_layouts()

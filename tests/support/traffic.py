@@ -136,6 +136,15 @@ def nat_port(src: int, dst: int) -> Record:
     return Record("0:1020", "extended_nat_port", {"src_port": src, "dst_port": dst})
 
 
+def tunnel(src: str, dst: str, *, protocol: int = 17, dport: int = 4789, ingress: bool = False) -> Record:
+    """The extended_*_tunnel_* record of these outer addresses."""
+    v6 = ":" in src
+    name = f"extended_ipv{6 if v6 else 4}_tunnel_{'ingress' if ingress else 'egress'}"
+    ports = {"src_port": 0, "dst_port": dport, "tcp_flags": 0}
+    fields = {"length": 150, "protocol": protocol, "src_ip": src, "dst_ip": dst, **ports}
+    return Record(f"0:{1023 + 2 * v6 + ingress}", name, {**fields, "priority" if v6 else "tos": 0})
+
+
 def blacklist(*prefixes: str, allow: tuple[str, ...] = ()) -> Blacklist:
     """One feed ``test`` with one group ``all`` that lists these prefixes."""
     entries = [

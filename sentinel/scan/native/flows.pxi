@@ -76,26 +76,6 @@ cdef class Flows:
     def __len__(self):
         return self._n_rows
 
-    def add(self, agent, uint32_t input_, uint32_t output, pair, uint32_t rate, uint32_t frame_length, double at):
-        """One sample of a pair, as ``FlowTable.add``; for the samples that the plain twin decodes."""
-        cdef FlowKey key
-        cdef uint8_t address[16]
-        cdef int family = octets_of(agent, address), number
-        memset(&key, 0, sizeof(FlowKey))
-        key.shape = octets_of(pair.src_ip, key.src)
-        octets_of(pair.dst_ip, key.dst)
-        key.input = input_
-        key.output = output
-        number = self.agent_number(address, family)
-        shape_key(
-            &key,
-            -1 if pair.protocol is None else pair.protocol,
-            -1 if pair.src_port is None else pair.src_port,
-            -1 if pair.dst_port is None else pair.dst_port,
-            -1 if pair.vni is None else pair.vni,
-        )
-        self.count(number, &key, rate, frame_length, at)
-
     def take(self):
         """Every row as a ``FlowCount`` in order of arrival; the table is empty then."""
         cdef uint32_t i
@@ -205,13 +185,6 @@ cdef class Flows:
         self._n_agents += 1
         self._agent_slots[at] = self._n_agents
         return self._n_agents - 1
-
-    cdef void count(self, int agent, FlowKey *key, uint32_t rate, uint32_t frame_length, double at) noexcept nogil:
-        if agent < 0:
-            self.evicted += 1
-            return
-        key.agent = agent
-        self.count_hashed(key, self.hash_of(key), rate, frame_length, at)
 
     cdef inline void evict(self) noexcept nogil:
         self.evicted += 1

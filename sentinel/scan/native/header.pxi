@@ -26,7 +26,9 @@ cdef struct Step:
 cdef struct Layer:
     uint8_t src[16]
     uint8_t dst[16]
-    int family
+    # Of one packet both are equal, or 0 where it is not IP; what NAT puts in may differ from what it takes out.
+    int src_family
+    int dst_family
     bint filled
     bint mirror
     int64_t protocol
@@ -38,7 +40,8 @@ cdef struct Layer:
 
 
 cdef inline void layer_clear(Layer *layer) noexcept nogil:
-    layer.family = 0
+    layer.src_family = 0
+    layer.dst_family = 0
     layer.filled = False
     layer.mirror = False
     layer.protocol = -1
@@ -392,7 +395,8 @@ cdef inline int ipv4(const uint8_t *data, int64_t at, int64_t end, Layer *layer,
     protocol = data[at + 9]
     layer.filled = True
     layer.protocol = protocol
-    layer.family = 4
+    layer.src_family = 4
+    layer.dst_family = 4
     memset(layer.src, 0, 16)
     memset(layer.dst, 0, 16)
     memcpy(layer.src, data + at + 12, 4)
@@ -413,7 +417,8 @@ cdef inline int ipv6(const uint8_t *data, int64_t at, int64_t end, Layer *layer,
         return 0
     payload = be16(data + at + 4)
     layer.filled = True
-    layer.family = 6
+    layer.src_family = 6
+    layer.dst_family = 6
     memcpy(layer.src, data + at + 8, 16)
     memcpy(layer.dst, data + at + 24, 16)
     if payload:

@@ -11,7 +11,7 @@ BENCH_ARGS ?=
 # What a set-up depends on: another version of these is installed, and compiled, anew.
 SOURCES := pyproject.toml setup.py $(wildcard sentinel/*.pyx sentinel/*.pxd sentinel/scan/*.pyx sentinel/scan/native/*.pxi)
 
-.PHONY: demo test unit lint types sim bench lab-qemu wheel shim clean
+.PHONY: demo test unit lint types sim quality bench lab-qemu wheel shim clean
 
 demo: $(VENV)/.run ## a compromised host being caught, on an emulated fabric
 	@$(BIN)/sentinel demo $(DEMO_ARGS)
@@ -30,6 +30,9 @@ types: $(VENV)/.test
 
 sim: $(VENV)/.test ## 1,000 seeds of a virtual day each: captures against a fabric that fails
 	$(BIN)/python -m tests.sim --seeds 1000
+
+quality: $(VENV)/.test ## how good the decisions are under small and large budgets, against "everything, first come"
+	$(BIN)/python -m tests.sim --quality --seeds 4
 
 bench: $(VENV)/.test ## what a sample costs, against the machine's own limit (--json FILE with BENCH_ARGS)
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)

@@ -181,6 +181,8 @@ SWITCH_ANSWER_TIMEOUT_S = 20.0
 SWITCH_WORKERS = 16
 # Agents probed at once without standing in the inventory, so that forged agents cannot make us call around.
 MAX_PROBED_AGENTS = 1_000
+# Detections kept while such an agent is asked, some 1 KB each; a probe takes seconds, in which no more pairs matter.
+MAX_DETECTIONS_PER_PROBE = 100
 
 # --- blacklist -----------------------------------------------------------------------------------
 # The largest list in common use (StopForumSpam, 180 days) is 3.5 MB; nine times that.

@@ -75,6 +75,10 @@ class Budget:
     def drop(self, switch: str, capture_id: str) -> None:
         self._add(switch, -self._loads.get(switch, {}).pop(capture_id, 0))
 
+    def load(self, switch: str, capture_id: str) -> int:
+        """What the capture's mirror there carries."""
+        return self._loads.get(switch, {}).get(capture_id, 0)
+
     def heaviest(self, switch: str) -> list[str]:
         """The captures mirrored there, the heaviest first."""
         loads = self._loads.get(switch, {})
@@ -86,11 +90,23 @@ class Budget:
 
     def refusal(self, switch: str, more_bps: int) -> str:
         """Why so much more does not fit; empty where it does."""
-        if self.bps(switch) + more_bps > self._per_switch:
+        if self.short(switch, more_bps) > 0:
             return f"{switch} would mirror more than {rate_text(self._per_switch)}"
-        if self.total_bps + more_bps > self._in_all:
+        if self.short_in_all(more_bps) > 0:
             return f"the ERSPAN destination would get more than {rate_text(self._in_all)}"
         return ""
+
+    def short(self, switch: str, more_bps: int) -> int:
+        """How many bit/s the switch is short of for so much more; zero or less where it fits."""
+        return self.bps(switch) + more_bps - self._per_switch
+
+    def short_in_all(self, more_bps: int) -> int:
+        """The same of the ERSPAN destination."""
+        return self.total_bps + more_bps - self._in_all
+
+    def ever_fits(self, bps: int) -> bool:
+        """Whether a conversation is light enough for a mirror at all."""
+        return bps <= min(self._per_switch, self._in_all)
 
     def _add(self, switch: str, bps: int) -> None:
         self._sums[switch] = self._sums.get(switch, 0) + bps

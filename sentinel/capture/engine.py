@@ -13,7 +13,8 @@ Every command to a switch is answered by exactly one event, in the order of the 
 
 This file hears events and passes them on: ``policy`` and ``planner`` answer questions, ``placing`` puts mirrors where
 they belong, ``outcomes`` hears what became of requests, ``reconcile`` compares, ``ending`` takes away, ``ledger`` keeps
-the captures, ``switchbook`` the switches, ``budget`` the load.
+the captures, ``switchbook`` the switches, ``budget`` the load; ``eviction`` says who must go for whom,
+``probing`` which agents may be switches.
 """
 
 from collections.abc import Callable, Iterable
@@ -30,6 +31,7 @@ from sentinel.capture.ledger import LIVE_MIRROR_STATES, Allowance, Ledger, Sign,
 from sentinel.capture.outcomes import Outcomes
 from sentinel.capture.placing import Placer
 from sentinel.capture.policy import Policy, Protected, Refusal, flood, pair_of, urgency, wanted
+from sentinel.capture.probing import Prober
 from sentinel.capture.reconcile import Reconciler
 from sentinel.capture.rules import entry_count, is_ours
 from sentinel.capture.switchbook import LEASE_MARGIN_S, SwitchBook
@@ -55,7 +57,7 @@ class CaptureEngine:
         self._reconciler = Reconciler(policy, self._ledger, self.book, self._placer, self._ender)
         self._outcomes = Outcomes(policy, self._ledger, self.book, self._placer, self._ender)
         self._allowance = Allowance(policy.max_new_per_minute, limits.MAX_NEW_CAPTURES_PER_MINUTE)
-        self._probeable = agents_url_known
+        self._prober = Prober(self.book, self._ledger, agents_url_known)
         self._serial = 0
         self._look_again = float("-inf")
         for switch in switches:
@@ -88,6 +90,8 @@ class CaptureEngine:
         """One thing that happened; returns what to do about it, in order."""
         self._ledger.out = []
         self._handlers[type(event)](event, now)
+        if self._ender.freed:
+            self._placer.freed(now)
         return self._ledger.out
 
     def restore(self, captures: Iterable[Capture], now: it.Now) -> list[do.Command]:
@@ -133,7 +137,7 @@ class CaptureEngine:
     @property
     def next_due(self) -> float:
         """Monotonic seconds at which a ``Tick`` will have something to do."""
-        return 0.0 if self._ender.freed else min(self._ledger.next_due, self.book.next_due)
+        return min(self._ledger.next_due, self.book.next_due)
 
     # --- detections ------------------------------------------------------------------------------
 
@@ -164,11 +168,14 @@ class CaptureEngine:
         if not self._placer.load(track, now):
             return
         self._placer.seen(track, now)
+        if not met:
+            self._prober.ask_observers(detection, now)
         if track.capture.state == "queued" and (more_urgent or not met):
             self._placer.place(track, now)
 
     def _detection_ended(self, event: it.DetectionEnded, now: it.Now) -> None:
         self.refusals.pop(event.detection.id, None)
+        self._prober.forget(event.detection)
         track = self._ledger.by_pair.get(pair_of(event.detection))
         if track and event.delisted and track.capture.requested_by == "policy":
             self._ender.end(track, "delisted", now)
@@ -188,9 +195,9 @@ class CaptureEngine:
     def _create(
         self, detection: Detection, now: it.Now, *, by: str, approved: bool, seconds: float | None = None
     ) -> None:
+        self._prober.ask_observers(detection, now)
         names = self._placer.candidates(detection, set())
         if isinstance(names, Refusal):
-            self._probe_observers(detection, now)
             self._refuse(detection, names)
             return
         if by == "policy" and not self._allowance.take(names[0], now):
@@ -322,18 +329,17 @@ class CaptureEngine:
         self._add_switch(event.switch)
         self.book.answered(event.switch.name)
         self._ask(event.switch.name, now)
+        for detection in self._prober.found(event.switch.agents):
+            track = self._ledger.by_pair.get(pair_of(detection))
+            if track is None:
+                self._sighted(it.Sighted(detection), now)
+            elif track.capture.state == "queued":
+                self._placer.place(track, now)
 
     def _probe_failed(self, event: it.ProbeFailed, now: it.Now) -> None:
         self._ledger.count("probe_failed")
+        self._prober.failed(event.agent)
         self.book.probed(event.agent, event.detail, now)
-
-    def _probe_observers(self, detection: Detection, now: it.Now) -> None:
-        for observer in detection.observers:
-            agent = observer.agent
-            known = agent in self.book.by_agent
-            if not known and observer.sender_is_agent and self._probeable(agent) and self.book.may_probe(agent, now):
-                self._ledger.count("probed")
-                self._ledger.out.append(do.Probe(agent))
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -342,8 +348,6 @@ class CaptureEngine:
         for track in list(self._ledger.due(now)):
             if track.capture.id in self._ledger.tracks:
                 self._tick_one(track, now)
-        if self._ender.freed:
-            self._placer.freed(now)
         if now.mono >= self._look_again:
             self._look_again = now.mono + LOOK_AGAIN_S
             for switch in self.book.all_unreachable():

@@ -50,6 +50,7 @@ class Sign:
 class Track:
     """One live capture. Times are monotonic.
 
+    ``placed``: when its first mirror was asked for; it is left in peace for a while from then on.
     ``leaving``: switches whose mirror goes while the capture stays; ``unsure``: switches that have not said yet what an
     earlier run left there; ``doubtful``: the clock says more time has passed than a lease allows.
     """
@@ -64,6 +65,7 @@ class Track:
         "evidence",
         "excluded",
         "leaving",
+        "placed",
         "queued_for",
         "quiet_check",
         "rate",
@@ -84,6 +86,7 @@ class Track:
         self.capture = capture
         self.detection = detection
         self.created = now.mono
+        self.placed = now.mono
         self.evidence = evidence
         self.ends = ends
         self.recorded = evidence

@@ -82,6 +82,7 @@ class Outcomes:
         found = self._of_rule(event.switch, event.rule)
         if found is None:
             self._book.release(event.switch, event.rule)
+            self._ender.freed.add(event.switch)
         else:
             self._ender.gone(*found, now)
 
@@ -91,7 +92,7 @@ class Outcomes:
             self._ledger.count("install_failed")
             if event.reason == "full":
                 # Somebody else took the room: the listing tells how much is left.
-                self._book.list_now(event.switch)
+                self._book.full(event.switch)
             if found and not found[0].going(event.switch) and found[1].state == "installing":
                 self._placer.install_failed(found[0], event, now)
             return

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where mirrors come to stand: placing, queueing, evicting, a second one, moving. The planner knows where."""
+"""Where mirrors come to stand: placing, queueing, a second one, moving. The planner knows where."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,6 +10,7 @@ from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.budget import Budget
 from sentinel.capture.ending import Ender
+from sentinel.capture.eviction import Evictor
 from sentinel.capture.ledger import NEVER, RETRY_LONGEST_S, Ledger, Sign, Track
 from sentinel.capture.planner import Seen, View, candidates, second_vantage, seen_by_switch, sees_both
 from sentinel.capture.policy import Policy, Refusal
@@ -17,14 +18,14 @@ from sentinel.capture.rules import rule_lines, rule_name
 from sentinel.capture.switchbook import ENTRIES_PER_MIRROR, SwitchBook
 from sentinel.model import Detection, Mirror, Switch
 
-# A capture is left in peace so long: what it was begun for deserves a look.
-FIRST_MINUTE_S = 60.0
 # Samples elsewhere, and readings of the counter without a rise, before a pair is believed to have moved.
 MOVE_SAMPLES = 2
 MOVE_POLLS = 2
 # What was ended for its load comes back no sooner.
 OVERLOAD_HOLD_S = 300.0
 QUEUE_CHECK_S = 30.0
+# The queue of those that wait for bit/s at the ERSPAN destination; no switch has this name.
+AT_DESTINATION = ""
 
 
 class Waiting(NamedTuple):
@@ -44,6 +45,7 @@ class Placer:
         self._book = book
         self._budget = budget
         self._ender = ender
+        self._evictor = Evictor(policy, ledger, book, budget)
         self._queues: dict[str, dict[str, Track]] = {}
 
     @property
@@ -77,7 +79,7 @@ class Placer:
             why = why or shortage
         self._ledger.count("over_budget")
         if self._evict_for(track, names, now):
-            why += "; something less urgent makes room"
+            why += "; another capture makes room"
         self._wait(track, why, names, now)
 
     def _names_for(self, track: Track) -> list[str] | Refusal:
@@ -107,6 +109,8 @@ class Placer:
 
     def _install(self, track: Track, name: str, note: str, now: it.Now) -> None:
         self._unqueue(track)
+        if not track.staying():
+            track.placed = now.mono
         track.leaving.discard(name)
         track.unsure.discard(name)
         mirror = track.mirror(name)
@@ -161,7 +165,8 @@ class Placer:
 
     def _enqueue(self, track: Track, names: Iterable[str]) -> None:
         self._unqueue(track)
-        track.queued_for = tuple(names)
+        short = self._budget.short_in_all(track.rate.bps) > 0
+        track.queued_for = (*names, AT_DESTINATION) if short else tuple(names)
         for name in track.queued_for:
             self._queues.setdefault(name, {})[track.capture.id] = track
 
@@ -171,11 +176,13 @@ class Placer:
         track.queued_for = ()
 
     def freed(self, now: it.Now) -> None:
-        """Give the rooms that came free to those who wait for them."""
+        """Give the rooms that came free to those who wait for them, before anybody new can take them.
+
+        What frees a switch frees the destination too, and those who wait for that are the scarcer good's."""
         switches, self._ender.freed = self._ender.freed, set()
-        for name in sorted(switches):
+        for name in (AT_DESTINATION, *sorted(switches)):
             queue = self._queues.get(name)
-            if queue and self._book.get(name):
+            if queue and (name == AT_DESTINATION or self._book.get(name)):
                 self._serve(name, queue, now)
 
     def _serve(self, name: str, queue: dict[str, Track], now: it.Now) -> None:
@@ -185,35 +192,30 @@ class Placer:
             Waiting(tuple(-n for n in track.urgency), track.created, capture_id) for capture_id, track in queue.items()
         )
         for place in waiting:
-            if self._book.room(name) < ENTRIES_PER_MIRROR:
+            track = queue[place.capture_id]
+            if name == AT_DESTINATION and self._budget.short_in_all(track.rate.bps) > 0:
                 return
-            self.place(queue[place.capture_id], now)
+            if name != AT_DESTINATION and self._book.room(name) < ENTRIES_PER_MIRROR:
+                return
+            self.place(track, now)
 
     def _evict_for(self, track: Track, names: list[str], now: it.Now) -> bool:
-        """End the least urgent mirror of the best switch where one is less urgent than this; one at a time."""
-        if not self._policy.evict:
-            return False
+        """End what is less urgent and in the way, at the best switch where that helps."""
         if now.mono < track.evicting_until:
             return True
         for name in names:
-            if not self._book.known(name) or self._book.trouble(name) or self._budget.refusal(name, track.rate.bps):
+            if not self._book.known(name) or self._book.trouble(name):
                 continue
-            victim = self._victim(name, track, now)
-            if victim is not None:
+            victims = self._evictor.victims(track, name, now)
+            if victims:
                 track.evicting_until = now.mono + QUEUE_CHECK_S
                 pair = f"{track.capture.local_ip} - {track.capture.listed_ip}"
-                self._ender.end(victim, f"evicted for {pair}, which is more urgent", now)
+                for victim in victims:
+                    less = victim.urgency.level < track.urgency.level
+                    why = "is more urgent" if less else "was not mirrored yet"
+                    self._ender.end(victim, f"evicted for {pair}, which {why}", now)
                 return True
         return False
-
-    def _victim(self, name: str, track: Track, now: it.Now) -> Track | None:
-        victims = []
-        for capture_id in self._book.held(name).values():
-            other = self._ledger.tracks[capture_id]
-            young = now.mono - other.created < FIRST_MINUTE_S
-            if not other.ending and not young and other.urgency.level < track.urgency.level:
-                victims.append((other.urgency, other.evidence, capture_id))
-        return self._ledger.tracks[min(victims)[2]] if victims else None
 
     # --- answers ---------------------------------------------------------------------------------
 

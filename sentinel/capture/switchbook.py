@@ -121,6 +121,13 @@ class SwitchBook:
         page.tcam_free = free
         page.entries_then = self.entries(name)
 
+    def full(self, name: str) -> None:
+        """It refused a rule for want of room: until it is listed it has none beyond what it holds."""
+        page = self._pages[name]
+        holds = self.entries(name) - ENTRIES_PER_MIRROR
+        page.shim_rules = min(page.shim_rules, page.foreign_entries + holds)
+        self.list_now(name)
+
     def trouble(self, name: str) -> str:
         return self._pages[name].trouble
 

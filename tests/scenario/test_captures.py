@@ -9,7 +9,7 @@ import pytest
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.policy import Policy, Threshold
-from sentinel.model import Indicator, Observer, Switch
+from sentinel.model import Indicator, Switch
 from tests.support.fabric import DESTINATION, HOST, LISTED, World, detection, leaf, observer, spine
 
 AUTOMATIC = Policy("automatic", DESTINATION)
@@ -255,38 +255,6 @@ def test_a_switch_that_refuses_the_rule_is_not_asked_again_and_another_observer_
     assert world.states() == ["active"]
 
 
-def test_over_budget_is_queued_visibly_and_placed_when_room_comes() -> None:
-    world = World([leaf("leaf1", "10.0.1.1", max_rules=4)])
-    for last in range(3):
-        world.sight(local=f"10.0.0.{20 + last}")
-    assert world.states() == ["active", "active", "queued"]
-    assert "no room" in world.engine.live()[2].note
-    world.run(5)
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
-    world.run(3)
-    assert world.states() == ["active", "active"]
-
-
-def test_full_behind_our_back_is_queued_and_tried_again() -> None:
-    world = World([leaf("leaf1", "10.0.1.1", max_rules=10)])
-    world.switches["leaf1"].max_rules = 1
-    world.sight()
-    assert world.states() == ["queued"]
-    world.switches["leaf1"].max_rules = 10
-    world.run(40)
-    assert world.states() == ["active"]
-
-
-def test_initiated_goes_before_answered_in_the_queue() -> None:
-    world = World([leaf("leaf1", "10.0.1.1", max_rules=2)])
-    world.sight(local="10.0.0.20")
-    world.sight(local="10.0.0.21", evidence="answered", observers=[observer("10.0.1.1", 9)])
-    world.sight(local="10.0.0.22")
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
-    world.run(3)
-    assert {c.local_ip: c.state for c in world.engine.live()} == {"10.0.0.21": "queued", "10.0.0.22": "active"}
-
-
 @pytest.mark.parametrize(
     ("kwargs", "reason"),
     [
@@ -423,110 +391,6 @@ def test_leases_are_renewed_in_bulk_every_third_of_them() -> None:
     assert 6 <= len(asked) <= 7
 
 
-# --- the planner over the whole fabric -------------------------------------------------------------
-
-
-def side(agent: str, outbound: int, inbound: int) -> Observer:
-    seen = observer(agent, outbound + inbound)
-    return replace(seen, outbound=outbound, inbound=inbound)
-
-
-def test_a_second_mirror_stands_where_the_other_direction_is_seen_and_goes_when_one_is_enough() -> None:
-    world = World()
-    world.sight(observers=[side("10.0.1.1", 2, 0)])
-    world.run(2)
-    world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, 3)])
-    assert sorted(world.rules()) == ["leaf1", "leaf2"]
-    assert world.states() == ["active"]
-    world.run(400)
-    world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, 3)])
-    world.run(130)
-    world.sight(observers=[side("10.0.1.1", 8, 4), side("10.0.1.2", 0, 3)])
-    assert list(world.rules()) == ["leaf1"]
-    assert world.states() == ["active"]
-
-
-def test_the_mirror_moves_with_the_pair_but_not_while_its_counter_rises() -> None:
-    world = World()
-    world.sight(observers=[side("10.0.1.1", 1, 1)])
-    for elsewhere in range(1, 8):
-        world.switches["leaf1"].packet(HOST, LISTED)
-        world.sight(observers=[side("10.0.1.1", 1, 1), side("10.0.1.2", elsewhere, elsewhere)])
-        world.run(45)
-    assert "leaf2" not in world.rules()
-    for elsewhere in range(8, 12):
-        world.sight(observers=[side("10.0.1.1", 1, 1), side("10.0.1.2", elsewhere, elsewhere)])
-        world.run(45)
-    assert list(world.rules()) == ["leaf2"]
-    assert world.states() == ["active"]
-    assert world.engine.counters["moved"] == 1
-    world.start()
-    world.run(60)
-    assert list(world.rules()) == ["leaf2"]
-
-
-def test_captures_of_a_silent_switch_are_mirrored_by_another_observer() -> None:
-    world = World()
-    world.sight(observers=[observer("10.0.1.1", 9), observer("10.0.1.9", 5)])
-    world.switches["leaf1"].fault = "timeout"
-    world.run(300)
-    assert "spine1" in world.rules()
-    assert world.states() == ["active"]
-    world.switches["leaf1"].fault = ""
-    world.run(100)
-    assert list(world.rules()) == ["spine1"]
-
-
-def test_a_flood_seen_by_the_counter_ends_its_mirror_and_one_seen_by_sflow_is_refused() -> None:
-    world = World(policy=replace(AUTOMATIC, flood_bps=1_000_000))
-    world.sight()
-    for _ in range(90):
-        world.switches["leaf1"].packet(HOST, LISTED, octets=1_000_000)
-        world.run(1)
-    assert world.rules() == {}
-    world.sight()
-    assert world.engine.refusals[detection().id].reason == "flood"
-    many = replace(detection(local="10.0.0.11"), samples=100, bytes=10**9, last_seen=10.0)
-    world.tell(it.Sighted(many))
-    assert world.engine.refusals[many.id].reason == "flood"
-    assert world.rules() == {}
-
-
-def test_the_estimated_load_is_bounded_and_what_does_not_fit_waits_visibly() -> None:
-    world = World(policy=replace(AUTOMATIC, max_bps_per_switch=2_000_000))
-    for last in range(3):
-        heavy = replace(detection(local=f"10.0.0.{20 + last}"), bytes=7_500_000)
-        world.tell(it.Sighted(heavy))
-    assert world.states() == ["active", "active", "queued"]
-    assert "2 Mbit/s" in world.engine.live()[2].note
-    assert world.engine.budget.bps("leaf1") == 2_000_000
-
-
-def test_a_load_that_grows_beyond_the_limit_ends_the_least_urgent() -> None:
-    world = World(policy=replace(AUTOMATIC, max_bps=810_000))
-    world.sight(local="10.0.0.20")
-    world.sight(local="10.0.0.21", evidence="answered", observers=[observer("10.0.1.1", 9)])
-    for _ in range(90):
-        world.switches["leaf1"].packet("10.0.0.20", LISTED, octets=100_000)
-        world.run(1)
-    assert [c.local_ip for c in world.engine.live()] == ["10.0.0.20"]
-
-
-def test_something_more_urgent_evicts_but_not_in_the_first_minute() -> None:
-    world = World([leaf("leaf1", "10.0.1.1", max_rules=2)])
-    world.sight(local="10.0.0.20", evidence="answered", observers=[observer("10.0.1.1", 9)])
-    world.run(30)
-    world.sight(local="10.0.0.21")
-    assert [c.state for c in world.engine.live()] == ["active", "queued"]
-    world.run(100)
-    assert [(c.local_ip, c.state) for c in world.engine.live()] == [("10.0.0.21", "active")]
-    evicted = next(c for c in world.stored.values() if c.local_ip == "10.0.0.20")
-    assert evicted.ending.startswith("evicted for 10.0.0.21")
-    world.sight(local="10.0.0.22")
-    world.run(100)
-    assert [c.state for c in world.engine.live()] == ["active", "queued"]
-
-
 def test_thresholds_and_priorities_are_by_feed_and_group() -> None:
     thresholds = (
         Threshold(group="c2", evidence="initiated", priority=5),
@@ -551,15 +415,19 @@ def test_thresholds_and_priorities_are_by_feed_and_group() -> None:
     assert "initiated is asked for" in world.engine.refusals[detection(local="10.0.0.22").id].detail
 
 
-def test_free_tcam_bounds_what_is_placed() -> None:
-    world = World()
-    world.tell(it.TableSpace("10.0.1.1", 3))
+def test_a_flood_seen_by_the_counter_ends_its_mirror_and_one_seen_by_sflow_is_refused() -> None:
+    world = World(policy=replace(AUTOMATIC, flood_bps=1_000_000))
     world.sight()
-    world.sight(local="10.0.0.11")
-    assert world.states() == ["active", "queued"]
-    world.tell(it.TableSpace("10.0.1.1", 8))
-    world.run(40)
-    assert world.states() == ["active", "active"]
+    for _ in range(90):
+        world.switches["leaf1"].packet(HOST, LISTED, octets=1_000_000)
+        world.run(1)
+    assert world.rules() == {}
+    world.sight()
+    assert world.engine.refusals[detection().id].reason == "flood"
+    many = replace(detection(local="10.0.0.11"), samples=100, bytes=10**9, last_seen=10.0)
+    world.tell(it.Sighted(many))
+    assert world.engine.refusals[many.id].reason == "flood"
+    assert world.rules() == {}
 
 
 def test_a_clock_set_forward_during_a_restart_does_not_end_what_still_talks() -> None:
@@ -572,39 +440,6 @@ def test_a_clock_set_forward_during_a_restart_does_not_end_what_still_talks() ->
     world.start()
     world.run(30)
     assert world.states() == ["active"]
-
-
-def test_a_second_mirror_that_fails_leaves_the_first_and_is_tried_again() -> None:
-    world = World()
-    world.sight(observers=[side("10.0.1.1", 4, 0)])
-    world.run(2)
-    world.switches["leaf2"].fault = "timeout"
-    for seen in range(3, 9):
-        world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, seen)])
-        world.run(45)
-    assert world.states() == ["active"]
-    assert list(world.rules()) == ["leaf1"]
-    world.switches["leaf2"].fault = ""
-    world.run(70)
-    assert "leaf2" in world.rules()
-    assert world.states() == ["active"]
-
-
-def test_when_the_only_working_mirror_must_go_the_capture_is_what_the_other_one_is() -> None:
-    world = World()
-    world.sight(observers=[side("10.0.1.1", 4, 0)])
-    world.run(2)
-    world.switches["leaf2"].fault = "timeout"
-    world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, 3)])
-    capture = world.engine.live()[0]
-    assert [m.state for m in capture.mirrors] == ["active", "failed"]
-    world.switches["leaf1"].flush_and_refuse()
-    world.tell(it.Reconcile())
-    assert world.states() == ["failed"]
-    world.switches["leaf2"].fault = ""
-    world.run(70)
-    assert world.states() == ["active"]
-    assert list(world.rules()) == ["leaf2"]
 
 
 def test_nothing_is_installed_on_a_switch_before_it_told_what_it_holds() -> None:

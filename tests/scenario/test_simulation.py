@@ -16,6 +16,7 @@ from sentinel.capture.policy import Policy
 from sentinel.capture.reconcile import Reconciler
 from sentinel.capture.switchbook import SwitchBook
 from tests.sim.days import day, days, expected_faults
+from tests.sim.quality import day_of
 
 SEEDS = 50
 
@@ -26,6 +27,15 @@ def test_fifty_virtual_days_break_no_invariant_and_leave_nothing_untried() -> No
     assert not broken
     assert census.never(expected_faults()) == []
     assert census.events >= 20_000 * SEEDS
+
+
+@pytest.mark.timeout(300)
+def test_one_rule_a_switch_serves_nearly_every_compromised_host_and_little_else() -> None:
+    """The smallest budget there is; ``make quality`` prints all of them, over more days."""
+    _, _, found = day_of((0, 1, True))
+    assert found.possible > 100
+    assert found.captured >= 0.95 * found.possible
+    assert found.wasted <= 0.05 * found.rules
 
 
 def renewed_once_a_lease(patch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 Kind = Literal["beacon", "talker", "one_shot", "answering", "flood"]
+# Room that comes free this long after the first sample still serves within the five seconds asked for.
+LOOK_AGAIN_S = 4.0
 _SYN, _ACK, _RST, _SYN_ACK = 0x02, 0x10, 0x04, 0x12
 
 
 @dataclass(slots=True)
 class Conversation:
-    """One compromised or unlucky host with one listed peer. ``first_sample``: the first that a switch can act on."""
+    """One compromised or unlucky host with one listed peer.
+
+    ``sampled_at``: its first sample, wherever; ``first_sample``: the first that can be acted on, an outbound packet
+    with the pair as outermost addresses. ``seen_by``: the switches that sampled it as outermost addresses. ``room``:
+    one of those could mirror it in time; ``room_on_path``: some switch of its way could, had it sampled it.
+    """
 
     local: str
     listed: str
@@ -30,8 +37,11 @@ class Conversation:
     packets_in: int
     octets: int
     port: int
+    sampled_at: float | None = None
     first_sample: float | None = None
+    seen_by: set[str] = field(default_factory=set)
     room: bool = False
+    room_on_path: bool = False
     captured_at: float | None = None
     packets: int = 0
     mirrored: int = 0
@@ -39,22 +49,20 @@ class Conversation:
 
 @dataclass(slots=True)
 class Truth:
-    """What really happened, for figures about the decisions."""
+    """What really happened, for figures about the decisions. ``rules``: the pair of every (switch, rule) there was."""
 
     conversations: dict[tuple[str, str], Conversation] = field(default_factory=dict)
-    pairs_installed: set[tuple[str, str]] = field(default_factory=set)
+    rules: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     mirrored_bits: int = 0
 
-    def installed(self, rule: Rule, mono: float) -> None:
-        for way in directions(rule.lines):
-            conversation = self.conversations.get(way)
-            if conversation is not None:
-                self.pairs_installed.add(way)
-                if conversation.captured_at is None:
-                    conversation.captured_at = mono
-                return
-        first, second = directions(rule.lines)[0]
-        self.pairs_installed.add((min(first, second), max(first, second)))
+    def conversation(self, rule: Rule) -> Conversation | None:
+        return next((self.conversations[way] for way in directions(rule.lines) if way in self.conversations), None)
+
+    def installed(self, switch: str, name: str, rule: Rule, mono: float) -> None:
+        talk = self.conversation(rule)
+        self.rules[switch, name] = (talk.local, talk.listed) if talk else directions(rule.lines)[0]
+        if talk and talk.captured_at is None:
+            talk.captured_at = mono
 
 
 class Traffic:
@@ -117,6 +125,9 @@ class Traffic:
         matches: list[Match] = []
         self._travel(talk, True, talk.packets_out, matches)
         self._travel(talk, False, talk.packets_in, matches)
+        if talk.first_sample == world.mono:
+            self._look_for_room(talk)
+            world.after(LOOK_AGAIN_S, self._look_for_room, talk)
         if matches:
             world.daemon.see(matches)
         world.after(talk.every_s * self._rng.uniform(0.9, 1.1), self._burst, talk)
@@ -132,6 +143,8 @@ class Traffic:
             if bare:
                 mirrored += switch.forward(src, dst, packets, talk.octets, world.mono)
             sampled = self._samples(packets) if listed else 0
+            if sampled:
+                self._noted(talk, name, outbound, bare)
             matches += [self._match(talk, switch.agent, src, dst, outbound, bare) for _ in range(sampled)]
         talk.packets += packets
         if mirrored:
@@ -146,34 +159,39 @@ class Traffic:
         return min(2, int(expected) + (self._rng.random() < expected % 1))
 
     def _match(self, talk: Conversation, agent: str, src: str, dst: str, outbound: bool, bare: bool) -> Match:
-        world = self._world
         serves = talk.kind == "answering"
+        flags = _ACK
         if outbound:
             flags = _SYN_ACK if serves else _SYN if self._rng.random() < 0.2 else _ACK
-            if talk.first_sample is None and bare and not serves and world.daemon.alive:
-                talk.first_sample = world.mono
-                self._look_for_room(talk)
-        else:
-            flags = _ACK
         local_port, peer_port = (22, 45_000) if serves else (talk.port, 443)
         ports = (local_port, peer_port) if outbound else (peer_port, local_port)
         return self._sample(agent, src, dst, ports, flags, outbound, bare, talk.octets)
 
-    def _look_for_room(self, talk: Conversation, again: bool = True) -> None:
-        """Whether some switch could mirror it, now or within seconds: with room, or with a rule that deserves less."""
+    def _noted(self, talk: Conversation, switch: str, outbound: bool, bare: bool) -> None:
+        """What a daemon that lives can know of it from now on."""
         world = self._world
-        for name, bare in world.topology.path(talk.local, talk.listed, outbound=True):
+        if not world.daemon.alive:
+            return
+        if talk.sampled_at is None:
+            talk.sampled_at = world.mono
+        if bare:
+            talk.seen_by.add(switch)
+        if talk.first_sample is None and bare and outbound and talk.kind != "answering":
+            talk.first_sample = world.mono
+
+    def _look_for_room(self, talk: Conversation) -> None:
+        """Whether some switch could mirror it now: with room, or with a rule that deserves less."""
+        world = self._world
+        ways = (world.topology.path(talk.local, talk.listed, outbound) for outbound in (True, False))
+        for name in {name for way in ways for name, bare in way if bare}:
             switch = world.switches[name]
-            if bare and not talk.room:
-                talk.room = switch.entries() + 2 <= switch.allowed or self._holds_less(switch.rules.values())
-        if again and not talk.room:
-            world.after(4.0, self._look_for_room, talk, False)
+            if switch.entries() + 2 <= switch.allowed or self._holds_less(switch.rules.values()):
+                talk.room_on_path = True
+                talk.room = talk.room or name in talk.seen_by
 
     def _holds_less(self, rules: Iterable[Rule]) -> bool:
         for rule in rules:
-            known = self.truth.conversations.get(directions(rule.lines)[0]) or self.truth.conversations.get(
-                directions(rule.lines)[1]
-            )
+            known = self.truth.conversation(rule)
             if (known is None or known.kind == "answering") and rule.installed_at + 60.0 < self._world.mono:
                 return True
         return False

@@ -216,7 +216,7 @@ class World:
         self.invariants.executed(switch, command)
         for change in do.one_by_one(command):
             if isinstance(change, do.Install) and change.rule in switch.rules:
-                self.traffic.truth.installed(switch.rules[change.rule], self.mono)
+                self.traffic.truth.installed(switch.name, change.rule, switch.rules[change.rule], self.mono)
         return event
 
     def unwell_within(self, switch: SimSwitch, seconds: float) -> bool:

@@ -31,6 +31,7 @@ ASSETS = {
     "dom.js": "text/javascript; charset=utf-8",
     "text.js": "text/javascript; charset=utf-8",
     "panels.js": "text/javascript; charset=utf-8",
+    "flows.js": "text/javascript; charset=utf-8",
 }
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from sentinel.model import Indicator
+from sentinel.model import FlowSums, Indicator
 from sentinel.report import eve
 from sentinel.report.eventlog import EventRing
 from tests.support import chromium
 from tests.support.chromium import Page
+from tests.support.flows import flow_count, flow_second
 from tests.support.web import TOKEN, FakeBackend, capture, detection, observer, serving, tokens
 
 pytestmark = pytest.mark.skipif(chromium.found() is None, reason="no chromium here")
@@ -164,6 +165,70 @@ def test_with_tokens_it_asks_for_one_and_keeps_it_in_the_tab(page: Page) -> None
         page.until("document.readyState === 'complete' && document.querySelector('#login')?.hidden === false")
 
 
+def ask(page: Page, filter_: str, *group: str) -> None:
+    page.evaluate(
+        f"(form => {{ form.filter.value = {filter_!r}; for (const each of form.group) each.checked = "
+        f"{list(group)!r}.includes(each.value); form.requestSubmit(); }})(document.querySelector('#flows form'))"
+    )
+
+
+def test_flows_are_grouped_and_filtered_as_asked_and_drawn(page: Page) -> None:
+    backend = live()
+    web = flow_count(bytes=1_000_000, samples=9)
+    dns = flow_count(dst_ip="192.0.2.53", dst_port=53, protocol=17, bytes=500_000)
+    backend.flow_seconds = [
+        flow_second(web, dns),
+        flow_second(web, web, flow_count(agent="10.0.0.253"), unnamed=FlowSums(5, 500_000, 5), evicted_samples=7),
+    ]
+    with serving(backend) as server:
+        page.open(f"http://127.0.0.1:{server.port}/")
+        page.evaluate("document.querySelector('#flows').scrollIntoView()")
+        page.until("document.querySelectorAll('#flows tbody tr').length === 2")
+        shown = text(page, "#flows")
+        for each in (
+            "203.0.113.9",
+            "192.0.2.53",
+            "12.3 Mbit/s",
+            "of 2 agents",
+            "±37 %",
+            "peak 20.5 Mbit/s at 12:00:01",
+        ):
+            assert each in shown, each
+        assert "12 % of all bytes are in flows too small to be named" in shown
+        assert "not counted: 7" in shown
+        assert page.evaluate("document.querySelectorAll('#flows svg path').length") == 4
+        assert page.evaluate("document.querySelector('#flows svg path').getBoundingClientRect().height") > 50
+
+        ask(page, "dst_port=53 protocol=udp", "agent", "dst_port")
+        page.until("document.querySelector('#flows thead').innerText.includes('dst_port')")
+        page.until("document.querySelectorAll('#flows tbody tr').length === 1")
+        assert "12 % of all bytes pass" in text(page, "#flows")
+        # What no filter sees is not drawn beside what passed.
+        assert page.evaluate("document.querySelector('#flows .line-unnamed') === null")
+        assert backend.flow_queries[-1].group == ("agent", "dst_port")
+
+        assert page.complaints == []
+        for wrong, words in (("dst=192.0.2.1", "did you mean dst_ip?"), ("192.0.2.1", "is no key=value")):
+            ask(page, wrong, "dst_ip")
+            page.until(f"document.querySelector('#flows .problem').innerText.includes({words!r})")
+        ask(page, "", "dst_ip")
+        page.until("document.querySelector('#flows .problem').hidden")
+
+
+def test_flows_out_of_sight_are_not_asked_for(page: Page) -> None:
+    backend = live()
+    backend.found = [detection(f"d{n}", local_ip=f"10.1.0.{n}") for n in range(40)]
+    with serving(backend) as server:
+        page.open(f"http://127.0.0.1:{server.port}/", height=600)
+        page.until("document.querySelectorAll('#detections tbody tr').length === 40")
+        backend.ring.append(eve.alert(backend.found[0], state="open"))
+        page.until("document.querySelector('#stream li')")
+        assert backend.flow_queries == []
+        page.evaluate("document.querySelector('#flows').scrollIntoView()")
+        page.until("document.querySelector('#flows .count').innerText.includes('0 groups')")
+        assert len(backend.flow_queries) == 1
+
+
 def test_hostile_data_stays_data(page: Page) -> None:
     backend = live()
     bad = HOSTILE + REVERSED + LONG
@@ -189,6 +254,9 @@ def test_hostile_data_stays_data(page: Page) -> None:
         }
     ]
     backend.state.update(problems=[bad], mode=HOSTILE, status="degraded", erspan_destination=REVERSED)
+    backend.flow_seconds = [
+        flow_second(flow_count(src_ip=bad, dst_ip=HOSTILE), flow_count(src_ip=REVERSED, protocol=HOSTILE))
+    ]
     backend.ring.append({"event_type": HOSTILE, "timestamp": bad, "alert": {"signature": bad}})
     backend.ring.append(
         {"event_type": "capture", "capture": {"state": HOSTILE, "local_ip": bad, "listed_ip": REVERSED, "note": bad}}
@@ -198,6 +266,10 @@ def test_hostile_data_stays_data(page: Page) -> None:
         page.until(
             "document.querySelectorAll('#stream li').length === 2 && document.querySelector('#switches tbody tr')"
         )
+        page.evaluate("document.querySelector('#flows').scrollIntoView()")
+        page.until("document.querySelectorAll('#flows tbody tr').length === 2")
+        ask(page, HOSTILE, "src_ip", "dst_ip", "protocol")
+        page.until("!document.querySelector('#flows .problem').hidden")
         time.sleep(0.3)
         assert page.evaluate("window.pwned === undefined")
         assert page.evaluate("document.querySelectorAll('main img, main script, main a, main iframe').length") == 0
@@ -235,9 +307,14 @@ def test_nothing_needs_scrolling_sideways_and_everything_can_be_read(page: Page,
             "d2", local_ip="fd00:1234:5678:9abc:def0:1234:5678:9abc", listed_ip="2001:db8:ffff:ffff:ffff:ffff:ffff:fffe"
         )
     )
+    long = {"src_ip": "fd00:1234:5678:9abc:def0:1234:5678:9abc", "dst_ip": "2001:db8:ffff:ffff:ffff:ffff:ffff:fffe"}
+    backend.flow_seconds = [flow_second(flow_count(**long, agent="2001:db8:ffff:ffff:ffff:ffff:ffff:fffd"))]
     with serving(backend) as server:
         page.open(f"http://127.0.0.1:{server.port}/", width=width, scheme=scheme)
         page.until("document.querySelectorAll('#detections tbody tr').length === 2")
+        page.evaluate("document.querySelector('#flows').scrollIntoView()")
+        ask(page, "", "agent", "input", "output", "src_ip", "dst_ip", "protocol", "src_port", "dst_port", "vni")
+        page.until("document.querySelectorAll('#flows tbody th, #flows tbody td').length === 14")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         ground, ink = page.evaluate("(style => [style.backgroundColor, style.color])(getComputedStyle(document.body))")
         bright = [
@@ -253,11 +330,13 @@ def test_each_empty_table_says_what_to_do(page: Page) -> None:
     with serving(backend) as server:
         page.open(f"http://127.0.0.1:{server.port}/")
         page.until("document.querySelector('#health').innerText === 'ok'")
+        page.evaluate("document.querySelector('#flows').scrollIntoView()")
+        page.until("document.querySelector('#flows .empty')")
         assert (
             page.evaluate(
                 "[...document.querySelectorAll('main section .empty')].filter(each => each.offsetHeight > 0).length"
             )
-            == 6
+            == 7
         )
         assert "6343" in text(page, "#agents")
 

@@ -4,6 +4,7 @@
 
 import { ApiError, at, file, get, send, token } from "./api.js";
 import { Table, data, element } from "./dom.js";
+import { Flows } from "./flows.js";
 import { agentTable, badge, captureTable, detectionTable, feedTable, switchTable } from "./panels.js";
 import { eventTime, number, rate, safe, span } from "./text.js";
 
@@ -38,6 +39,8 @@ const tables = {
   feeds: new Table(place("feeds"), feedTable(actions)),
   agents: new Table(place("agents"), agentTable()),
 };
+
+const flows = new Flows(byId("flows"), () => state.names);
 
 function place(section) {
   return byId(section).querySelector(".scroll");
@@ -122,6 +125,7 @@ async function showAll() {
   show("switches", switches);
   show("feeds", feeds);
   show("agents", agents);
+  flows.look();
   countDown();
 }
 

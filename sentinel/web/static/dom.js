@@ -3,7 +3,14 @@
 // The page is built from nodes and text only: no markup is ever parsed, so data cannot become any.
 
 export function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
+  return fill(document.createElement(name), attributes, children);
+}
+
+export function drawing(name, attributes = {}, ...children) {
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+}
+
+function fill(made, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (key === "onclick") made.addEventListener("click", value);
     else if (value === true) made.setAttribute(key, "");

@@ -30,8 +30,15 @@ export function percent(value) {
 }
 
 export function bytes(value) {
+  return scaled(value, ["B", "kB", "MB", "GB", "TB", "PB"]);
+}
+
+export function bits(value) {
+  return scaled(value, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"]);
+}
+
+function scaled(value, units) {
   if (typeof value !== "number") return "–";
-  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
   let unit = 0;
   while (value >= 1000 && unit < units.length - 1) {
     value /= 1000;

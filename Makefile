@@ -9,7 +9,7 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 # What a set-up depends on: another version of these is installed, and compiled, anew.
-SOURCES := pyproject.toml setup.py $(wildcard sentinel/*.pyx sentinel/*.pxd sentinel/scan/*.pyx sentinel/scan/native/*.pxi)
+SOURCES := pyproject.toml setup.py $(wildcard sentinel/*.pyx sentinel/*.pxd sentinel/*/*.pyx sentinel/*/native/*.pxi)
 
 .PHONY: demo test unit lint types sim quality bench lab-qemu wheel shim clean
 

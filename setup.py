@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled scan; everything else about the package stands in pyproject.toml.
+"""The compiled parts (receiving, scan, mirrored packets); everything else about the package stands in pyproject.toml.
 
 A build without it must be asked for (``SENTINEL_PURE=1``), so that no wheel is slow by accident: where the compiler is
 missing or fails, the build fails. A checkout that was never built runs with the plain scan.
@@ -24,6 +24,14 @@ def extensions() -> list[Extension]:
             ["sentinel/scan/_native.pyx"],
             depends=["sentinel/_receive.pxd", *(f"sentinel/scan/native/{part}.pxi" for part in PARTS)],
             extra_compile_args=["-O3"],
+        ),
+        Extension(
+            "sentinel.erspan._native",
+            ["sentinel/erspan/_native.pyx"],
+            depends=[
+                f"sentinel/{part}"
+                for part in ("_receive.pxd", "erspan/native/header.pxi", "erspan/native/duplicates.pxi")
+            ],
         ),
     ]
     return list(cythonize(modules, build_dir="build"))

@@ -1,7 +1,8 @@
 # cython: language_level=3, cdivision=True, initializedcheck=False
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Many datagrams with one system call (recvmmsg), into memory that is used again: the listener's compiled half.
+"""Many datagrams with one system call (recvmmsg), into memory that is used again: for the listener of sFlow and the
+receiver of mirrored packets.
 
 A datagram is received in two pieces: the first 2 KiB lie close together for all of a batch, as nearly all datagrams are
 shorter; of a longer one the rest goes to a large slot of its own, in front of which the first piece is then copied.
@@ -9,7 +10,7 @@ shorter; of a longer one the rest goes to a large slot of its own, in front of w
 
 from cpython.ref cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint8_t, uint32_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.unistd cimport usleep
@@ -27,6 +28,10 @@ cdef extern from *:
     #ifndef SO_RXQ_OVFL
     #define SO_RXQ_OVFL 40
     #endif
+    #ifndef SCM_TIMESTAMPNS
+    #define SCM_TIMESTAMPNS 35
+    #endif
+    #include <time.h>
 
     /* The kernel's count of drops that came with a message, or -1. */
     static long long sentinel_drops(struct msghdr *message) {
@@ -39,6 +44,19 @@ cdef extern from *:
                 return drops;
             }
         return -1;
+    }
+
+    /* The nanosecond at which the kernel had a message, or 0. */
+    static long long sentinel_arrival_ns(struct msghdr *message) {
+        struct cmsghdr *one;
+        for (one = CMSG_FIRSTHDR(message); one != NULL; one = CMSG_NXTHDR(message, one))
+            if (one->cmsg_level == SOL_SOCKET && one->cmsg_type == SCM_TIMESTAMPNS
+                && one->cmsg_len >= CMSG_LEN(sizeof(struct timespec))) {
+                struct timespec at;
+                memcpy(&at, CMSG_DATA(one), sizeof at);
+                return at.tv_sec * 1000000000LL + at.tv_nsec;
+            }
+        return 0;
     }
 
     /* 4 or 6 and the address; an IPv4-mapped one as IPv4; 0 for no IP address. */
@@ -84,6 +102,7 @@ cdef extern from *:
     int poll(pollfd *fds, unsigned long count, int timeout_ms) nogil
     const char *inet_ntop(int family, const void *octets, char *text, unsigned int size) nogil
     long long sentinel_drops(msghdr *message) nogil
+    long long sentinel_arrival_ns(msghdr *message) nogil
     int sentinel_sender(const sockaddr_storage *sender, unsigned char *octets) nogil
 
 cdef enum:
@@ -227,6 +246,7 @@ cdef class BatchReceiver:
                 memcpy(far, slot.data, NEAR_BYTES)
                 slot.data = far
             slot.family = sentinel_sender(&self._senders[i], slot.sender)
+            slot.at_ns = sentinel_arrival_ns(&message.msg_hdr)
             self.bytes += message.msg_len
             if message.msg_hdr.msg_flags & MSG_TRUNC:
                 self.truncated += 1
@@ -243,8 +263,8 @@ cdef double now() noexcept:
     return at.tv_sec + at.tv_nsec * 1e-9
 
 
-def batch_of(payloads, senders, double at):
-    """A batch from octets in memory, as if they had been received: for measuring without a network."""
+def batch_of(payloads, senders, double at, times_ns=None):
+    """A batch from octets in memory, as if they had been received: for measuring and comparing without a network."""
     cdef Batch batch = Batch.__new__(Batch)
     cdef _Held held = _Held.__new__(_Held)
     cdef Py_ssize_t i, total = 0, offset = 0
@@ -265,6 +285,7 @@ def batch_of(payloads, senders, double at):
         held.slots[i].size = len(payload)
         held.slots[i].family = 4 if len(sender) == 4 else 6
         memcpy(held.slots[i].sender, <const uint8_t *>sender, len(sender))
+        held.slots[i].at_ns = times_ns[i] if times_ns is not None else 0
         offset += len(payload)
     batch.slots = held.slots
     batch.at = at

@@ -221,9 +221,9 @@ class DaemonBackend:
 
     # --- helpers ---------------------------------------------------------------------------------
 
-    def count_frame(self, switch: str) -> None:
-        """A mirrored packet from this switch was kept."""
-        self._frames[switch] = self._frames.get(switch, 0) + 1
+    def count_frames(self, switch: str, frames: int) -> None:
+        """So many mirrored packets from this switch were kept."""
+        self._frames[switch] = self._frames.get(switch, 0) + frames
 
     def _live(self, capture_id: str) -> Capture:
         with self._daemon.loop.lock:

@@ -29,7 +29,6 @@ from sentinel.config.settings import Settings
 from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
 from sentinel.errors import ConfigError, StoreError
-from sentinel.erspan.decapsulate import Mirrored
 from sentinel.erspan.files import CaptureFiles, CaptureNotes
 from sentinel.erspan.receiver import Receiver
 from sentinel.erspan.shelf import Deleted
@@ -418,10 +417,11 @@ class Daemon:
             files,
             switch_of=self._switch_of_source,
             expected=lambda switch, src, dst: self._wanted.get((switch, src, dst)),
-            on_frame=self._framed,
+            on_frames=self._framed,
             raw=raw,
             gre_in_udp=chosen.gre_in_udp,
             leave_out_duplicates=chosen.leave_out_duplicates,
+            batches=receiver_of(self.scan.implementation),
         )
         return files, receiver
 
@@ -441,9 +441,9 @@ class Daemon:
     def _switch_of_source(self, source: str) -> str | None:
         return self.captures.book.by_source.get(source)
 
-    def _framed(self, capture_id: str, switch: str, mirrored: Mirrored) -> None:
-        del capture_id, mirrored
-        self.backend.count_frame(switch)
+    def _framed(self, capture_id: str, switch: str, frames: int) -> None:
+        del capture_id
+        self.backend.count_frames(switch, frames)
 
     def _notes(self, capture_id: str) -> CaptureNotes:
         capture = self._captures_known.get(capture_id)

@@ -12,10 +12,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from sentinel.erspan import pcapng
 from sentinel.erspan.decapsulate import Mirrored
@@ -30,6 +30,8 @@ from sentinel.limits import (
 )
 
 log = logging.getLogger(__name__)
+
+Buffer = bytes | memoryview
 
 _CUT = "cut short by the switch"
 UNAUTHENTICATED = "The outer source address of these packets is unauthenticated: whoever can forge it could add frames."
@@ -94,6 +96,13 @@ class _Open:
     file: IO[bytes] | None = None
     size: int = 0
     interfaces: dict[str, _Interface] = field(default_factory=dict)
+
+
+class Place(NamedTuple):
+    """Where the frames of one switch go: a part of its capture's and the interface announced there."""
+
+    part: _Open
+    interface: _Interface
 
 
 class CaptureFiles:
@@ -163,43 +172,63 @@ class CaptureFiles:
         ``dropped`` frames were lost on their way before this one. ``duplicate_of`` says in words whose copy of the
         same packet (with the same ``packet_id``) is there already.
         """
+        direction = mirrored.direction
+        cut = mirrored.truncated and not mirrored.missing
         with self._lock:
-            if capture_id in self._ended:
-                self.counters.refused_ended += 1
-                return False
-            part = self._open.get(capture_id) or self._begin(capture_id)
-            interface = part.interfaces.get(switch)
-            announced = b""
-            if interface is None:
-                interface = part.interfaces[switch] = _Interface(len(part.interfaces), at_ns)
-                announced = pcapng.interface(switch, f"ERSPAN from {switch}, outer source {mirrored.outer_src}")
-            direction = mirrored.direction
-            cut = mirrored.truncated and not mirrored.missing
-            block = announced + pcapng.packet(
-                interface.number,
-                at_ns,
-                mirrored.frame,
-                missing=mirrored.missing,
-                direction=None if direction is None else "inbound" if direction == "ingress" else "outbound",
-                dropped=dropped,
-                packet_id=packet_id,
-                comments=_comments(cut, duplicate_of) if cut or duplicate_of else (),
-            )
-            if not self._shelf.has_room(len(block)):
-                if announced:
-                    del part.interfaces[switch]
-                self.counters.refused_full += 1
-                interface.dropped += 1
-                written = False
+            place = self.place(capture_id, switch, mirrored.outer_src, at_ns)
+            if place is None:
+                written = self.refuse(capture_id, 1)
             else:
-                self._append(part, block)
-                self._count(part.received, interface, mirrored, dropped, duplicate_of is not None)
-                if part.size >= self._max_file_bytes:
-                    self._finish(capture_id)
-                written = True
+                block = pcapng.packet(
+                    place.interface.number,
+                    at_ns,
+                    mirrored.frame,
+                    missing=mirrored.missing,
+                    direction=None if direction is None else "inbound" if direction == "ingress" else "outbound",
+                    dropped=dropped,
+                    packet_id=packet_id,
+                    comments=remarks(cut, duplicate_of) if cut or duplicate_of else (),
+                )
+                amount = Received(1, len(mirrored.frame), duplicate_of is not None, mirrored.truncated, dropped)
+                written = self._append_frames(capture_id, block, [(place, amount)])
         if self._shelf.deleted:
             self._tell()
         return written
+
+    def place(self, capture_id: str, switch: str, outer_src: str, at_ns: int) -> Place | None:
+        """Where the frames of a switch go now; ``None`` where there is no room or the capture has ended."""
+        with self._lock:
+            if capture_id in self._ended:
+                return None
+            part = self._open.get(capture_id) or self._begin(capture_id)
+            interface = part.interfaces.get(switch)
+            if interface is None:
+                block = pcapng.interface(switch, f"ERSPAN from {switch}, outer source {outer_src}")
+                if not self._shelf.has_room(len(block)):
+                    return None
+                interface = part.interfaces[switch] = _Interface(len(part.interfaces), at_ns)
+                self._append(part, block)
+            return Place(part, interface)
+
+    def append(self, capture_id: str, blocks: Buffer, amounts: Sequence[tuple[Place, Received]]) -> bool:
+        """Append packet blocks made for places of one part; false, for all of them, where ``write`` would say so.
+
+        They may make the part larger than it should become.
+        """
+        with self._lock:
+            written = self._append_frames(capture_id, blocks, amounts)
+        if self._shelf.deleted:
+            self._tell()
+        return written
+
+    def refuse(self, capture_id: str, frames: int) -> bool:
+        """Count frames that found no place; false."""
+        with self._lock:
+            if capture_id in self._ended:
+                self.counters.refused_ended += frames
+            else:
+                self.counters.refused_full += frames
+        return False
 
     def count_left_out(self, capture_id: str) -> None:
         """A duplicate was received and, as was asked for, not written."""
@@ -309,11 +338,25 @@ class CaptureFiles:
             self._close(part)
             self._shelf.put(part.path, part.size, time.time())
 
-    def _append(self, part: _Open, block: bytes) -> None:
+    def _append_frames(self, capture_id: str, blocks: Buffer, amounts: Sequence[tuple[Place, Received]]) -> bool:
+        part = amounts[0][0].part
+        # Between a place and its use the capture may have ended.
+        if self._open.get(capture_id) is not part or not self._shelf.has_room(len(blocks)):
+            for place, amount in amounts:
+                place.interface.dropped += amount.frames
+            return self.refuse(capture_id, sum(amount.frames for _, amount in amounts))
+        self._append(part, blocks)
+        for place, amount in amounts:
+            self._count(part.received, place.interface, amount)
+        if part.size >= self._max_file_bytes:
+            self._finish(capture_id)
+        return True
+
+    def _append(self, part: _Open, blocks: Buffer) -> None:
         file = part.file or self._open_file(part, 0)
-        file.write(block)
-        part.size += len(block)
-        self._shelf.bytes += len(block)
+        size = file.write(blocks)
+        part.size += size
+        self._shelf.bytes += size
 
     def _of(self, capture_id: str) -> Received:
         found = self._received.get(capture_id)
@@ -324,19 +367,16 @@ class CaptureFiles:
             found = self._received[capture_id] = Received()
         return found
 
-    def _count(
-        self, received: Received, interface: _Interface, mirrored: Mirrored, dropped: int, duplicate: bool
-    ) -> None:
-        size = len(mirrored.frame)
-        interface.received += 1
-        interface.dropped += dropped
-        received.frames += 1
-        received.bytes += size
-        received.lost += dropped
-        received.truncated += mirrored.truncated
-        received.duplicates += duplicate
-        self.counters.frames += 1
-        self.counters.bytes += size
+    def _count(self, received: Received, interface: _Interface, amount: Received) -> None:
+        interface.received += amount.frames
+        interface.dropped += amount.lost
+        received.frames += amount.frames
+        received.bytes += amount.bytes
+        received.lost += amount.lost
+        received.truncated += amount.truncated
+        received.duplicates += amount.duplicates
+        self.counters.frames += amount.frames
+        self.counters.bytes += amount.bytes
 
     def _tell(self) -> None:
         """Say what was deleted, with the lock free: who is told may ask us something."""
@@ -362,6 +402,7 @@ _WHY = {
 }
 
 
-def _comments(cut: bool, duplicate_of: str | None) -> list[str]:
+def remarks(cut: bool, duplicate_of: str | None) -> list[str]:
+    """What is said of a frame in the file: that the switch cut it, and whose copy of the packet is there already."""
     marked = f"duplicate: the same packet as mirrored {duplicate_of}" if duplicate_of else ""
     return [each for each in (_CUT if cut else "", marked) if each]

@@ -70,7 +70,7 @@ def packet(
     size = len(data)
     tail = b""
     if comments:
-        tail = b"".join(_option(code, value) for code, value in _comments(comments))
+        tail = comment_options(comments)
     if direction:
         tail += _U32_OPTION.pack(_EPB_FLAGS, 4, _DIRECTION[direction])
     if dropped:
@@ -83,6 +83,11 @@ def packet(
     length = 32 + size + padding + len(tail)
     head = _PACKET_HEAD.pack(_PACKET, length, interface_id, at_ns >> 32, at_ns & 0xFFFFFFFF, size, size + missing)
     return b"".join((head, data, _PADDING[padding], tail, _U32.pack(length)))
+
+
+def comment_options(comments: Iterable[str]) -> bytes:
+    """The options of a block that its comments are, without the end of options."""
+    return b"".join(_option(code, value) for code, value in _comments(comments))
 
 
 def names(records: Iterable[tuple[str, Sequence[str]]]) -> bytes:

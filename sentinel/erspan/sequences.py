@@ -41,3 +41,12 @@ class Sequences:
             return 0
         self.lost += ahead - 1
         return ahead - 1
+
+    def last(self, switch: str, session: int | None) -> int | None:
+        """The number that the next one is compared with."""
+        return self._last.get((switch, session))
+
+    def follow(self, switch: str, session: int | None, sequence: int) -> None:
+        """All numbers up to this one came in their order, as ``gap`` would have found them."""
+        self._last.pop((switch, session), None)
+        self._last[switch, session] = sequence

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from sentinel.erspan.files import CaptureFiles
 from sentinel.erspan.receiver import Receiver
+from sentinel.scanning import chosen, receiver_of
 from tests.bench.baseline import library
 from tests.support import mirroring
 from tests.support.netns import Namespace, Namespaces, why_no_lab
@@ -48,6 +49,7 @@ def receive(folder: str) -> None:
         expected=lambda switch, src, dst: wanted.get((switch, src, dst)),
         raw=(HOST,),
         receive_buffer_bytes=BUFFER_BYTES,
+        batches=receiver_of(chosen()[0]),
     )
     receiver.start()
     print("ready", flush=True)

@@ -1,15 +1,18 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Damaged datagrams through both scans for a given time: ``python -m tests.fuzz.compare_twins SECONDS [SEED]``.
+"""Damaged datagrams through both scans and damaged mirrored packets through both keepers, for a given time.
 
-Ends with a traceback at the first difference, naming the seed of its round. ``sanitized.sh`` runs it over a build that
-finds reads out of bounds.
+``python -m tests.fuzz.compare_twins SECONDS [SEED]`` ends with a traceback at the first difference, naming the seed of
+its round. ``sanitized.sh`` runs it over a build that finds reads out of bounds.
 """
 
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.support import sflow
+from tests.support.keepers import Keepers, batches
 from tests.support.traffic import datagram, flow
 from tests.support.twins import Twins, mutations, native
 from tests.unit.scan.test_twins import DATAGRAMS, FRAMES
@@ -23,6 +26,17 @@ def seeds() -> list[bytes]:
     return [*DATAGRAMS, *recorded]
 
 
+def keep(seed: int) -> None:
+    """A round of mirrored packets, in batches and one by one: memory of a packet's own size shows what lies beyond."""
+    with TemporaryDirectory() as folder:
+        for raw_ipv4 in (True, False):
+            keepers = Keepers(Path(folder) / str(raw_ipv4))
+            for number, batch in enumerate(batches(seed, 40, raw_ipv4=raw_ipv4, damage=0.6)):
+                for some in ([each] for each in batch) if number % 2 else (batch,):
+                    keepers.feed(some, raw_ipv4=raw_ipv4)
+            keepers.finish()
+
+
 def main(seconds: float, seed: int) -> None:
     until, rounds = time.monotonic() + seconds, 0
     known = seeds()
@@ -32,11 +46,15 @@ def main(seconds: float, seed: int) -> None:
             both = Twins(max_streams=64)
             both.feed_all(mutations(known, ROUND, seed + rounds), 32)
             both.feed_all((datagram(flow(each)) for each in mutations(FRAMES, ROUND, seed + rounds)), 32)
+            keep(seed + rounds)
         except BaseException:
             print(f"seed {seed + rounds}", file=sys.stderr)
             raise
         rounds += 1
-    print(f"{rounds} rounds of {2 * ROUND} datagrams without a difference", file=sys.stderr)
+    print(
+        f"{rounds} rounds of {2 * ROUND} datagrams and 80 batches of mirrored packets without a difference",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

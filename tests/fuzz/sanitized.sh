@@ -17,7 +17,7 @@ cd "$copy"
 find . -name '*.so' -delete
 suffix=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-for source in sentinel/_receive sentinel/scan/_native; do
+for source in sentinel/_receive sentinel/scan/_native sentinel/erspan/_native; do
     "$python" -m cython -3 "$source.pyx"
     "$compiler" -shared -fPIC -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=bounds \
         -DSENTINEL_EXACT_COPIES "-I$headers" "$source.c" -o "$source$suffix"

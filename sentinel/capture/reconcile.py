@@ -89,8 +89,9 @@ class Reconciler:
 
     def _restore(self, track: Track, mirror: Mirror, now: it.Now) -> do.Install:
         self._ledger.count("drift_restored")
+        # Put there anew it counts from nothing: as many packets as before are a rise.
+        self._ledger.mirror(track, mirror.switch, "installing", packets=0, bytes=0)
         if mirror.state == "active":
-            self._ledger.mirror(track, mirror.switch, "installing")
             self._ledger.settle(track, f"the rule was gone from {mirror.switch}; restoring it", now)
         return do.Install(mirror.switch, mirror.rule, mirror.lines, self._placer.lease_s)
 

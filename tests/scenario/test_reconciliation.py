@@ -10,7 +10,7 @@ from sentinel import limits
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.policy import Policy
-from tests.support.fabric import DESTINATION, FakeRule, FakeSwitch, World, detection, leaf, observer
+from tests.support.fabric import DESTINATION, LISTED, FakeRule, FakeSwitch, World, detection, leaf, observer
 
 AUTOMATIC = Policy("automatic", DESTINATION)
 BY_HAND = FakeRule(("[iptables]", "-A one", "-A two"), deadline=1e12)
@@ -126,6 +126,21 @@ def test_what_a_counter_ended_in_the_same_look_is_not_restored() -> None:
     asked = [change for c in answer if isinstance(c, do.Install | do.Remove | do.Bulk) for change in do.one_by_one(c)]
     assert do.Remove("leaf1", gone.mirrors[0].rule) in asked
     assert not [c for c in asked if isinstance(c, do.Install) and c.rule == gone.mirrors[0].rule]
+
+
+def test_a_restored_rule_that_counts_as_many_packets_as_before_is_evidence() -> None:
+    """A beacon's visits are alike; and the daemon may not have been there while the new counter was at nothing."""
+    world, switch = captured(1)
+    for _ in range(3):
+        switch.packet(hosts(1)[0], LISTED)
+    world.run(570)
+    switch.rules.clear()
+    world.tell(it.Reconcile())
+    for _ in range(3):
+        switch.packet(hosts(1)[0], LISTED)
+    world.start()
+    world.run(300)
+    assert world.states() == ["active"]
 
 
 def test_an_older_shim_that_knows_no_bulk_request_is_repaired_one_by_one() -> None:

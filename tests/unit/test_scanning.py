@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which scan is in use, and several of them as one."""
 
-import itertools
 import sys
 import threading
 import time
@@ -182,32 +181,3 @@ def test_tables_are_made_before_the_lists_are_in_force(monkeypatch: pytest.Monke
     assert len(in_force) == 1
     assert in_force[0] is not lists
     assert current.blacklist is lists
-
-
-def test_lists_swapped_under_load_miss_nothing_and_never_mix(choice: str) -> None:
-    lists = [blacklist(LISTED), blacklist("203.0.113.0/24")]
-    current = Current(lists[0], prepare)
-    scanning, seen, stop = Scanning(choice=choice), set(), threading.Event()
-    batch = [(datagram(*[flow(frame(packet()))] * 6), LEAF1, 1.0)] * 20
-
-    def swap() -> None:
-        for number in itertools.count(1):
-            if stop.is_set():
-                return
-            current.replace(lists[number % 2])
-
-    swapping = threading.Thread(target=swap)
-    swapping.start()
-    try:
-        for number in range(5_000):
-            matches = scanning.scan(batch, current.blacklist).matches
-            assert len(matches) == 120
-            found = {match.indicators for match in matches}
-            assert len(found) == 1
-            seen |= found
-            if number >= 100 and len(seen) == 2:
-                break
-    finally:
-        stop.set()
-        swapping.join()
-    assert len(seen) == 2

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import sentinel
-from sentinel import limits, unlisted
+from sentinel import limits, sockets, unlisted
 from sentinel.capture import events as it
 from sentinel.errors import StoreError
 from sentinel.erspan.files import Received
@@ -128,6 +128,7 @@ class DaemonBackend:
         return {
             "status": "failing" if failing else "degraded" if problems else "ok",
             "problems": problems,
+            "sockets": [asdict(each) for each in self._sockets()],
             "version": sentinel.__version__,
             "mode": daemon.settings.capture.mode,
             "started_at": daemon.started_at,
@@ -262,18 +263,25 @@ class DaemonBackend:
             f"feed {s.name}: {s.last_error}" for s in daemon.loader.status() if s.state != "ok" and s.last_error
         ]
         problems += [f"switch {row['name']}: {row['detail']}" for row in self.switches() if row["detail"]]
+        receiving = self._sockets()
         drops = daemon.listener.counters().kernel_drops
         if drops:
             problems.append(
-                f"the kernel dropped {drops} sFlow datagrams: raise sflow.receive_buffer and net.core.rmem_max"
+                f"the kernel dropped {drops} sFlow datagrams ({sockets.worst(receiving, 'sflow')}): "
+                "raise sflow.receive_buffer and net.core.rmem_max"
             )
         if daemon.receiver is not None:
             problems += daemon.receiver.opened.refused
             if missed := daemon.receiver.counters.kernel_drops:
-                problems.append(f"the kernel dropped {missed} mirrored packets: raise net.core.rmem_max")
+                where = sockets.worst(receiving, "erspan")
+                problems.append(f"the kernel dropped {missed} mirrored packets ({where}): raise net.core.rmem_max")
             if failed := daemon.receiver.counters.write_errors:
                 problems.append(f"{failed} mirrored packets could not be written: see the log")
         return problems
+
+    def _sockets(self) -> list[sockets.ReceivingSocket]:
+        receiver = self._daemon.receiver
+        return sockets.receiving(self._daemon.listener.listening(), receiver.opened.granted if receiver else ())
 
     def _samples_per_s(self, health: AgentHealth) -> float:
         """Over at least a second between two looks; whoever looks more often gets the last figure."""
@@ -300,6 +308,7 @@ class DaemonBackend:
             "Build",
         )
         yield from counters("sflow", daemon.listener.counters())
+        yield from sockets.readings(self._sockets())
         yield from counters("scan", daemon.scan.counters)
         streams, sources = daemon.scan.agents_overflow
         for name, count, text in (

@@ -45,19 +45,25 @@ class Batches(Protocol):
 
 
 @dataclass(slots=True)
-class _Socket:
-    socket: socket.socket
-    name: str
-    raw_ipv4: bool
-    drops: int = 0
-
-
-@dataclass(slots=True)
 class Granted:
-    """A socket that is open: what it hears, and the receive buffer the kernel granted (octets)."""
+    """A socket that is open: what it hears, the receive buffer the kernel granted (octets), what found it full."""
 
     name: str
     buffer_bytes: int
+    kernel_drops: int = 0
+
+
+@dataclass(slots=True)
+class _Socket:
+    socket: socket.socket
+    granted: Granted
+    raw_ipv4: bool
+    # The kernel's own count when it was last asked, which wraps.
+    drops: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.granted.name
 
 
 @dataclass(slots=True)
@@ -165,12 +171,12 @@ class Receiver:
             opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             opened.bind((host, port))
             # The kernel reports twice what it grants, its own overhead being half.
-            granted = opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+            granted = Granted(name, opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2)
         except OSError:
             opened.close()
             raise
-        self._sockets.append(_Socket(opened, name, raw_ipv4=raw and not ipv6))
-        self.opened.granted.append(Granted(name, granted))
+        self._sockets.append(_Socket(opened, granted, raw_ipv4=raw and not ipv6))
+        self.opened.granted.append(granted)
 
     def _close(self) -> None:
         for each in self._sockets:
@@ -225,7 +231,9 @@ class Receiver:
     def _count_drops(self) -> None:
         for each in self._sockets:
             drops = _kernel_drops(each.socket)
-            self.counters.kernel_drops += (drops - each.drops) & 0xFFFFFFFF
+            more = (drops - each.drops) & 0xFFFFFFFF
+            self.counters.kernel_drops += more
+            each.granted.kernel_drops += more
             each.drops = drops
 
 

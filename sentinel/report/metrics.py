@@ -28,6 +28,7 @@ LABELS = frozenset(
         "reason",
         "state",
         "listener",
+        "thread",
         "mode",
         "version",
         "implementation",

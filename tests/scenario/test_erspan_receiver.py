@@ -173,7 +173,7 @@ def test_the_pair_is_kept_and_everything_else_counted(make: Make, tmp_path: Path
         f"http://{running.sentinel.web}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=5
     ).text
     counted = {
-        line.split(" ")[0]: float(line.rsplit(" ", 1)[1])
+        line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
         for line in metrics.splitlines()
         if line.startswith("sentinel_erspan") and not line.startswith("#")
     }
@@ -183,6 +183,11 @@ def test_the_pair_is_kept_and_everything_else_counted(make: Make, tmp_path: Path
     assert counted["sentinel_erspan_frames_total"] == 2
     assert counted["sentinel_erspan_kernel_drops_total"] == 0
     assert counted['sentinel_erspan_switch_frames_total{switch="leaf1"}'] == 2
+    udp = f"udp {DESTINATION} port {running.port}"
+    assert counted[f'sentinel_erspan_socket_kernel_drops_total{{listener="{udp}",thread="0"}}'] == 0
+    sockets = running.api("../../healthz").json()["sockets"]
+    assert [(each["stage"], each["thread"]) for each in sockets] == [("sflow", 0), ("erspan", 0)]
+    assert sockets[1]["listener"] == udp
     answer = running.api(f"captures/{capture['id']}/pcap")
     assert read(answer.content, tmp_path / "got.pcapng") == [frame, frame]
     assert f"local-{HOST}".encode() in answer.content

@@ -25,6 +25,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "scanning": {"scan", "sflow", "blacklist"},
     "loop": {"capture", "detect", "report"},
     "scorecard": {"blacklist", "report"},
+    "sockets": {"sflow", "erspan", "report"},
 }
 COMPOSERS = {"daemon", "cli", "backend", "demo", "__main__", "__init__", "replay", "commands", "unlisted"}
 # Pure stages: what decides or parses does not look at the clock, the disk or the wire.

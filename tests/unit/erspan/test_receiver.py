@@ -233,6 +233,7 @@ def test_kernel_drops_are_counted(tmp_path: Path) -> None:
     receiver.stop()
     files.stop()
     assert receiver.counters.kernel_drops > 0
+    assert [each.kernel_drops for each in receiver.opened.granted] == [receiver.counters.kernel_drops]
     assert receiver.counters.kernel_drops + receiver.counters.packets == 200
 
 

@@ -284,6 +284,29 @@ def test_all_datagrams_of_an_agent_go_to_one_of_several_threads() -> None:
         assert set(heard.values()) == {4}
 
 
+def test_drops_are_told_of_the_socket_that_had_them() -> None:
+    """One thread is kept busy by one agent; the datagrams of the others find room."""
+    release, busy = threading.Event(), threading.Event()
+
+    def slow(batch: Sequence[Received]) -> None:
+        busy.set()
+        release.wait(WAIT_S)
+
+    with Listener([("127.0.0.1", 0)], 4096, [slow, slow]) as listener, sender() as out:
+        port = listener.listening()[0].port
+        out.sendto(datagram("10.0.0.1", 1), ("127.0.0.1", port))
+        assert busy.wait(WAIT_S)
+        for number in range(200):
+            out.sendto(datagram("10.0.0.1", 2 + number), ("127.0.0.1", port))
+        places = listener.listening()
+        total = listener.counters().kernel_drops
+        release.set()
+    told = sorted(place.kernel_drops or 0 for place in places)
+    assert told[0] == 0
+    assert told[1] == total
+    assert total
+
+
 def test_senders_without_zone() -> None:
     assert [module._sender(host) for host in ("10.0.0.1", "fe80::1%eth0", "::ffff:10.0.0.1", "::ffff:0:1")] == [
         *("10.0.0.1", "fe80::1", "10.0.0.1", "::ffff:0:1"),

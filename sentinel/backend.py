@@ -85,7 +85,8 @@ class DaemonBackend:
         return [feed_row(status, used, self._daemon.caused) for status in self._daemon.loader.status()]
 
     def switches(self) -> Sequence[Row]:
-        book = self._daemon.captures.book
+        captures = self._daemon.captures
+        book = captures.book
         rows = []
         with self._daemon.loop.lock:
             for name in book.names():
@@ -105,6 +106,8 @@ class DaemonBackend:
                         "detail": trouble,
                         "rules": book.entries(name),
                         "max_rules": book.max_rules(name),
+                        "mirrored_bps": captures.budget.bps(name),
+                        "max_mirrored_bps": captures.policy.max_bps_per_switch,
                         "ipv6": switch.ipv6,
                         "answered_at": time.time() - (time.monotonic() - asked) if asked > 0 else None,
                     }
@@ -161,6 +164,10 @@ class DaemonBackend:
         if self._daemon.files is None:
             return None
         return asdict(self._daemon.files.received(capture_id) or Received())
+
+    def rate_bps(self, capture_id: str) -> int | None:
+        with self._daemon.loop.lock:
+            return self._daemon.captures.rate_bps(capture_id)
 
     # --- wishes ----------------------------------------------------------------------------------
 
@@ -353,6 +360,8 @@ class DaemonBackend:
         with daemon.loop.lock:
             live = daemon.captures.live()
             held = {name: daemon.captures.book.entries(name) for name in daemon.captures.book.names()}
+            mirrored = {name: daemon.captures.budget.bps(name) for name in held}
+            arriving = daemon.captures.budget.total_bps
         states: dict[str, int] = {}
         for capture in live:
             states[capture.state] = states.get(capture.state, 0) + 1
@@ -366,6 +375,11 @@ class DaemonBackend:
                 "gauge",
                 "ACL entries of ours on a switch",
             )
+        for switch, bps in mirrored.items():
+            text = "Estimated bit/s that a switch mirrors"
+            yield "sentinel_capture_mirrored_bps", {"switch": switch}, float(bps), "gauge", text
+        text = "Estimated bit/s of all mirrors at the ERSPAN destination"
+        yield "sentinel_capture_destination_bps", {}, float(arriving), "gauge", text
         yield "sentinel_detect_open", {}, float(len(daemon.detector)), "gauge", "Open detections"
         yield (
             "sentinel_detect_waiting",

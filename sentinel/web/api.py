@@ -129,7 +129,9 @@ def _add_captures(api: Blueprint, backend: Backend) -> None:
         wanted.sort(key=lambda each: each.state == "ended")
         return jsonify(
             {
-                "captures": [views.capture(each, backend.received(each.id)) for each in wanted[:limit]],
+                "captures": [
+                    views.capture(each, backend.received(each.id), backend.rate_bps(each.id)) for each in wanted[:limit]
+                ],
                 "total": len(wanted),
                 "limit": limit,
             }
@@ -141,7 +143,7 @@ def _add_captures(api: Blueprint, backend: Backend) -> None:
         found = backend.capture(inputs.checked_id(capture_id))
         if found is None:
             raise _not_found("capture")
-        return jsonify(views.capture(found, backend.received(found.id)))
+        return jsonify(views.capture(found, backend.received(found.id), backend.rate_bps(found.id)))
 
 
 def _add_pcap(api: Blueprint, backend: Backend, streams: PcapStreams) -> None:
@@ -179,7 +181,7 @@ def _pcapng(response: Response, capture_id: str) -> Response:
 
 def _add_capture_changes(api: Blueprint, backend: Backend) -> None:
     def answer(capture: Capture, status: int = 200) -> Response:
-        response = jsonify(views.capture(capture, backend.received(capture.id)))
+        response = jsonify(views.capture(capture, backend.received(capture.id), backend.rate_bps(capture.id)))
         response.status_code = status
         return response
 

@@ -102,6 +102,9 @@ class Backend(Protocol):
     def received(self, capture_id: str) -> Row | None:
         """Return what was kept of a capture here; ``None`` where this host keeps none."""
 
+    def rate_bps(self, capture_id: str) -> int | None:
+        """Return the bit/s that each mirror of a capture is believed to carry; ``None`` where it is not live."""
+
     def health(self) -> Row:
         """Return ``status`` (ok, degraded, failing), ``problems`` (sentences) and what the console's header shows."""
 

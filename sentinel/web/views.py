@@ -75,8 +75,8 @@ def mirror(value: Mirror) -> Json:
     }
 
 
-def capture(value: Capture, received: Mapping[str, object] | None = None) -> Json:
-    """Return a capture as the API says it, with what was received of it here."""
+def capture(value: Capture, received: Mapping[str, object] | None = None, rate_bps: int | None = None) -> Json:
+    """Return a capture as the API says it, with what was received of it here and what its mirror carries."""
     return {
         "id": value.id,
         "local_ip": value.local_ip,
@@ -94,6 +94,7 @@ def capture(value: Capture, received: Mapping[str, object] | None = None) -> Jso
         "mirrors": [mirror(each) for each in value.mirrors],
         "packets": sum(each.packets for each in value.mirrors),
         "bytes": sum(each.bytes for each in value.mirrors),
+        "rate_bps": rate_bps,
         "received": None if received is None else row(received),
     }
 

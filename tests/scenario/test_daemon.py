@@ -85,6 +85,11 @@ def test_one_rule_on_the_observing_switch_for_as_long_as_it_talks(make: Make) ->
     assert (capture["local_ip"], capture["listed_ip"]) == (HOST, LISTED)
     assert fabric.rules() == {"leaf1": [f"sentinel_{capture['id']}"], "leaf2": []}
     commits = fabric.leaf1.installs()
+    mirrored = {each["name"]: each["mirrored_bps"] for each in fabric.sentinel.get("switches")["switches"]}
+    assert mirrored == {"leaf1": capture["rate_bps"], "leaf2": 0}
+    assert capture["rate_bps"] > 0
+    assert fabric.sentinel.metric('sentinel_capture_mirrored_bps{switch="leaf1"}') > 0
+    assert fabric.sentinel.metric("sentinel_capture_destination_bps") > 0
 
     # No samples any more; the rule's own counter keeps it.
     end = time.monotonic() + 8

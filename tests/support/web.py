@@ -189,6 +189,8 @@ class FakeBackend:
                 "detail": "",
                 "rules": 2,
                 "max_rules": 100,
+                "mirrored_bps": 1_500_000,
+                "max_mirrored_bps": 1_000_000_000,
                 "ipv6": False,
                 "answered_at": T0 + 55,
             }
@@ -294,6 +296,9 @@ class FakeBackend:
 
     def received(self, capture_id: str) -> Row | None:
         return self.receptions.get(capture_id)
+
+    def rate_bps(self, capture_id: str) -> int | None:
+        return 1_500_000 if self._of(capture_id).state != "ended" else None
 
     def health(self) -> Row:
         return self.state

@@ -3,7 +3,7 @@
 // What each table shows of its rows, and what it teaches while it has none.
 
 import { data, element, lines } from "./dom.js";
-import { bytes, clock, day, number, percent, protocol, rate, safe } from "./text.js";
+import { bits, bytes, clock, day, number, percent, protocol, rate, safe } from "./text.js";
 
 const ARROWS = { outbound: "→", inbound: "←", both: "↔", transit: "⇢" };
 const LIVE = new Set(["wanted", "pending", "queued", "installing", "active", "failed"]);
@@ -101,7 +101,8 @@ export function captureTable(actions, quiet) {
         each.error ? element("div", {}, data(safe(each.error), "why")) : null,
         fold(`${each.lines.length} lines`, [element("pre", { tabindex: "0", "aria-label": "Rule lines" },
           each.lines.map((line) => safe(line)).join("\n"))])) ?? "") : element("span", { class: "dim" }, "none yet") },
-      { label: "Mirrored", cls: "figure", cell: (item) => lines(element("span", {}, number(item.packets)), element("span", { class: "dim" }, bytes(item.bytes))) },
+      { label: "Mirrored", cls: "figure", cell: (item) => lines(element("span", {}, number(item.packets)), element("span", { class: "dim" }, bytes(item.bytes)),
+        item.rate_bps ? element("span", { class: "dim" }, `some ${bits(item.rate_bps)}`) : null) },
       { label: "Time left", cls: "figure", cell: (item) => item.state === "ended"
         ? lines(element("span", { class: "dim" }, "ended ", time(item.ended_at)))
         : lines(element("span", { "data-until": until(item, quiet()) }, "…"),
@@ -133,6 +134,7 @@ export function switchTable() {
       { label: "Switch", head: true, cell: (item) => lines(data(safe(item.name)), data(safe(item.role), "dim")) },
       { label: "State", cell: (item) => lines(badge(item.state), item.detail ? data(safe(item.detail), "why") : null) },
       { label: "Rules", cls: "figure", cell: (item) => `${number(item.rules)} of ${number(item.max_rules)}` },
+      { label: "Mirrors", cls: "figure", cell: (item) => lines(element("span", {}, bits(item.mirrored_bps)), element("span", { class: "dim" }, `of ${bits(item.max_mirrored_bps)}`)) },
       { label: "ERSPAN source", cell: (item) => data(safe(item.erspan_source), "mono") },
       { label: "Agents", cell: (item) => lines(...(item.agents ?? []).slice(0, 4).map((each) => data(safe(each), "mono"))) },
       { label: "Shim", cell: (item) => lines(data(safe(item.url), "mono"), item.answered_at ? element("span", { class: "dim" }, "answered ", time(item.answered_at)) : null) },

@@ -197,9 +197,18 @@ class _LineRules:
         self._harmless = frozenset(
             str(n) for n in range(256) if not self._suspicious.touch(4, n * octet, (n + 1) * octet - 1)
         )
+        # The same of IPv6: by the first group, as they are met.
+        self._harmless_v6: dict[str, bool] = {}
 
     def is_harmless(self, prefix: str) -> bool:
         """Whether a prefix is seen at once to be a single host that no rule is about; false says nothing."""
+        if prefix.endswith("/128"):
+            group = prefix.partition(":")[0]
+            harmless = self._harmless_v6.get(group)
+            if harmless is None:
+                first = int(group or "0", 16) << 112
+                harmless = self._harmless_v6[group] = not self._suspicious.touch(6, first, first + (1 << 112) - 1)
+            return harmless
         return prefix.endswith("/32") and prefix.partition(".")[0] in self._harmless
 
     def reason(self, family: int, first: int, last: int) -> LineReason | None:

@@ -8,7 +8,7 @@ list wrong things.
 """
 
 import re
-from socket import AF_INET, inet_pton
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from sentinel.blacklist.formats.parsed import Entry, FormatError, Parsed, split_lines
 from sentinel.limits import MAX_FEED_ENTRIES, MAX_FEED_LINE_CHARS
@@ -34,10 +34,19 @@ def parse(text: str, group: str) -> Parsed:
                 add_line(parsed, token, group, number)
                 continue
             entries.append(Entry(token + "/32", group, number))
-            if len(entries) > MAX_FEED_ENTRIES:
-                raise FormatError("too-many-entries", f"more than {MAX_FEED_ENTRIES} entries")
+        elif ":" in token and "/" not in token:
+            # Of IPv6 most lines are a bare address too.
+            try:
+                address = inet_ntop(AF_INET6, inet_pton(AF_INET6, token))
+            except (OSError, ValueError):
+                add_line(parsed, token, group, number)
+                continue
+            entries.append(Entry(address + "/128", group, number))
+        else:
+            add_line(parsed, token, group, number)
             continue
-        add_line(parsed, token, group, number)
+        if len(entries) > MAX_FEED_ENTRIES:
+            raise FormatError("too-many-entries", f"more than {MAX_FEED_ENTRIES} entries")
     return parsed
 
 

@@ -33,6 +33,8 @@ def prefixes(text: str) -> list[str]:
         ("198.51.100.7;seen", ["198.51.100.7/32"]),
         ("2001:DB8:0:0::1", ["2001:db8::1/128"]),
         ("2001:db8::/32", ["2001:db8::/32"]),
+        ("2001:db8::1 # seen: today", ["2001:db8::1/128"]),
+        ("2001:db8::1,2001:db8::2", ["2001:db8::1/128", "2001:db8::2/128"]),
         ("::ffff:198.51.100.7", ["::ffff:198.51.100.7/128"]),
         ("198.51.100.7, 198.51.100.8", ["198.51.100.7/32", "198.51.100.8/32"]),
         ("198.51.100.6-198.51.100.9", ["198.51.100.6/31", "198.51.100.8/31"]),
@@ -103,7 +105,10 @@ def test_more_lines_than_any_feed_has() -> None:
     assert caught.value.reason == "too-many-lines"
 
 
-@pytest.mark.parametrize("line", ["198.51.100.7\n", "198.51.100.0/24\n", "198.51.100.0-198.51.100.255\n"])
+LINES = ["198.51.100.7\n", "198.51.100.0/24\n", "198.51.100.0-198.51.100.255\n", "2001:db8::1\n"]
+
+
+@pytest.mark.parametrize("line", LINES)
 def test_more_entries_than_any_feed_has(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sentinel.blacklist.formats.parsed.MAX_FEED_ENTRIES", 10)
     monkeypatch.setattr("sentinel.blacklist.formats.plain.MAX_FEED_ENTRIES", 10)

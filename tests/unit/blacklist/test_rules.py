@@ -59,6 +59,8 @@ def reason(prefix: str, *, reserved_is_legal: bool = False) -> str | None:
         ("2606:4700::1111/128", "local", "local"),
         ("1.1.1.1/32", None, None),
         ("2606:4701::/32", None, None),
+        ("2606:4701::1/128", None, None),
+        ("2a00::1/128", None, None),
     ],
 )
 def test_line_rules(prefix: str, expected: str | None, own_list: str | None) -> None:

@@ -14,6 +14,8 @@ from sentinel.model import Capture, Detection, Indicator, Observer, Switch
 LISTED = "198.51.100.7"
 HOST = "10.0.0.10"
 DESTINATION = "10.0.0.70"
+# Of one event in these small fabrics.
+MOST_COMMANDS = 2_000
 
 
 @dataclass
@@ -29,7 +31,7 @@ class FakeRule:
 class FakeSwitch:
     """A shim with its switch. ``fault`` makes every request fail so; ``mute`` loses the answer, not the deed.
 
-    ``no_bulk``: an older shim, which knows single changes only.
+    ``no_bulk``: an older shim, which knows single changes only; ``no_room``: full, though its figures say otherwise.
     """
 
     name: str
@@ -42,6 +44,7 @@ class FakeSwitch:
     ipv6: bool = False
     unreachable: str = ""
     no_bulk: bool = False
+    no_room: bool = False
     refusing: bool = False
 
     def flush_and_refuse(self) -> None:
@@ -107,7 +110,7 @@ class FakeSwitch:
             return self._not_done(command, "http_400")
         old = self.rules.get(rule)
         entries = sum(len(r.lines) - 1 for n, r in self.rules.items() if n != rule) + len(lines) - 1
-        if entries > self.max_rules:
+        if entries > self.max_rules or (self.no_room and old is None):
             return it.InstallFailed(self.name, rule, "full", f"507: {entries} of {self.max_rules}", permanent=True)
         if old and old.lines == lines:
             old.deadline = deadline
@@ -224,9 +227,11 @@ class World:
 
     def _carry_out(self, commands: list[do.Command]) -> None:
         queue = list(commands)
+        begun = len(self.commands)
         while queue:
             command = queue.pop(0)
             self.commands.append(command)
+            assert len(self.commands) - begun < MOST_COMMANDS, "answers and requests chase one another without end"
             if isinstance(command, do.Record):
                 self.stored[command.capture.id] = command.capture
                 if command.previous_state:

@@ -1,0 +1,192 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Mishaps that once broke the engine, each played exactly."""
+
+from dataclasses import replace
+
+import pytest
+
+from sentinel.capture import commands as do
+from sentinel.capture import events as it
+from sentinel.capture.policy import Policy
+from sentinel.model import Observer
+from tests.support.fabric import DESTINATION, HOST, LISTED, FakeSwitch, World, detection, leaf, observer
+
+AUTOMATIC = Policy("automatic", DESTINATION)
+DAY_S = 86_400.0
+
+
+def side(agent: str, outbound: int, inbound: int) -> Observer:
+    return replace(observer(agent, outbound + inbound), outbound=outbound, inbound=inbound)
+
+
+def two_mirrors() -> World:
+    """One capture, mirrored by leaf1 and, for the other direction, by leaf2."""
+    world = World()
+    world.sight(observers=[side("10.0.1.1", 2, 0)])
+    world.run(2)
+    world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, 3)])
+    assert sorted(world.rules()) == ["leaf1", "leaf2"]
+    return world
+
+
+def asked(switch: FakeSwitch, kind: type[do.SwitchCommand]) -> int:
+    return sum(isinstance(request, kind) for request in switch.requests)
+
+
+# --- a second mirror in trouble while the first lives -------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["timeout", "http_400", "http_503"])
+def test_a_second_mirror_that_is_refused_leaves_the_capture_active(fault: str) -> None:
+    world = World()
+    world.sight(observers=[side("10.0.1.1", 2, 0)])
+    world.run(2)
+    world.switches["leaf2"].fault = fault
+    world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, 3)])
+    assert asked(world.switches["leaf2"], do.Install) == 1
+    assert world.states() == ["active"]
+    assert ("active", "failed") not in {(old, new) for _, old, new in world.history}
+
+
+def test_a_second_mirror_lost_to_a_switch_that_takes_no_rule_any_more_leaves_the_capture_active() -> None:
+    world = two_mirrors()
+    world.switches["leaf2"].flush_and_refuse()
+    world.tell(it.Reconcile())
+    world.run(60)
+    assert world.states() == ["active"]
+    assert list(world.rules()) == ["leaf1"]
+
+
+def test_a_second_mirror_that_cannot_be_removed_leaves_the_capture_active_and_is_removed_later() -> None:
+    world = two_mirrors()
+    world.run(400)
+    world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, 3)])
+    world.run(130)
+    world.switches["leaf2"].fault = "timeout"
+    world.sight(observers=[side("10.0.1.1", 8, 4), side("10.0.1.2", 0, 3)])
+    [capture] = world.engine.live()
+    assert (capture.state, [m.state for m in capture.mirrors]) == ("active", ["active", "failed"])
+    world.switches["leaf2"].fault = ""
+    world.run(70)
+    assert list(world.rules()) == ["leaf1"]
+    assert world.states() == ["active"]
+
+
+# --- a clock that was set back while the daemon was away ----------------------------------------------
+
+
+@pytest.mark.parametrize("back_s", [3_600.0, DAY_S, 1_600_000_000.0])
+def test_a_clock_set_back_at_a_restart_prolongs_no_capture(back_s: float) -> None:
+    world = World(policy=replace(AUTOMATIC, longest_s=3_600.0))
+    world.sight()
+    world.run(600, step=5.0)
+    world.wall -= back_s
+    world.start()
+    # What was left when it was last stored is known, and no more: at most the whole of longest.
+    for _ in range(73):
+        world.switches["leaf1"].packet(HOST, LISTED)
+        world.run(50, step=5.0)
+    assert world.states() == []
+    assert world.rules() == {}
+
+
+def test_a_clock_set_back_at_a_restart_lets_a_silent_capture_end_as_quiet() -> None:
+    world = World()
+    world.sight()
+    world.run(60)
+    world.wall -= DAY_S
+    world.start()
+    world.run(600 + 60)
+    assert [c.ending for c in world.stored.values()] == ["quiet"]
+
+
+def test_a_clock_set_back_at_a_restart_prolongs_no_hold() -> None:
+    world = World(policy=replace(AUTOMATIC, longest_s=900.0))
+    world.sight()
+    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.wall -= DAY_S
+    world.start()
+    world.sight()
+    assert world.engine.refusals[detection().id].reason == "held"
+    world.run(901)
+    world.sight()
+    assert world.states() == ["active"]
+
+
+# --- a switch that says it is full, whatever it is asked ----------------------------------------------
+
+
+def test_a_switch_that_is_full_over_and_over_is_asked_now_and_then_and_the_capture_waits_visibly() -> None:
+    """Its figures show room: another owner has taken both ERSPAN pairs, say."""
+    world = World([leaf("leaf1", "10.0.1.1")])
+    switch = world.switches["leaf1"]
+    switch.no_room = True
+    world.sight()
+    world.run(300)
+    assert world.states() == ["queued"]
+    assert world.engine.live()[0].note
+    assert switch.rules == {}
+    assert 2 <= asked(switch, do.Install) <= 12
+    assert len(switch.requests) <= 60
+    switch.no_room = False
+    world.run(40)
+    assert world.states() == ["active"]
+
+
+def test_what_a_full_switch_does_not_take_goes_to_another_observer() -> None:
+    world = World()
+    world.switches["leaf1"].no_room = True
+    world.sight(observers=[observer("10.0.1.1", 9), observer("10.0.1.9", 5)])
+    world.run(300)
+    assert asked(world.switches["leaf1"], do.Install) <= 12
+    assert world.states() in (["active"], ["queued"])
+
+
+# --- a removal whose answer was lost -------------------------------------------------------------------
+
+
+def test_a_removal_whose_answer_was_lost_is_asked_again_and_then_ended() -> None:
+    world = World()
+    world.sight()
+    switch = world.switches["leaf1"]
+    switch.mute = True
+    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    assert switch.rules == {}
+    assert world.states() == ["failed"]
+    world.run(5)
+    assert world.states() == ["failed"], "nobody has said that it is gone"
+    assert asked(switch, do.Remove) > 1
+    switch.mute = False
+    world.run(60)
+    assert [c.state for c in world.stored.values()] == ["ended"]
+    assert "ended_by_lease" not in world.engine.counters
+
+
+def test_a_removal_that_was_lost_on_the_way_is_not_forgotten_over_a_restart() -> None:
+    world = two_mirrors()
+    [capture] = world.stored.values()
+    first, second = capture.mirrors
+    world.stored[capture.id] = replace(capture, mirrors=(first, replace(second, state="removing")))
+    world.start()
+    world.run(5)
+    assert list(world.rules()) == ["leaf1"]
+    assert world.states() == ["active"]
+
+
+def test_a_removal_that_fails_while_a_question_is_under_way_asks_no_second_question() -> None:
+    world = World()
+    world.sight()
+    [capture] = world.engine.live()
+    [question] = [c for c in world.engine.handle(it.Reconcile(), world.now) if isinstance(c, do.List)][:1]
+    assert question.switch == "leaf1"
+    failed = it.RemoveFailed("leaf1", capture.mirrors[0].rule, "timeout", "timeout")
+    world.engine.handle(it.StopRequested(capture.id, "ada"), world.now)
+    world.engine.handle(failed, world.now)
+    world.mono += 90.0
+    questions = [
+        c
+        for c in world.engine.handle(it.Tick(), world.now)
+        if isinstance(c, do.List | do.Renew) and c.switch == "leaf1"
+    ]
+    assert questions == []

@@ -87,12 +87,11 @@ uint64_t minimal_scan(const uint8_t *data, const uint32_t *sizes, uint32_t n, co
     return hits;
 }
 
-/* Receive until `*stop`; the number of datagrams. */
-uint64_t bare_receive(int fd, volatile int *stop, uint64_t *octets) {
-    static uint8_t room[BATCH][2048];
+/* Receive until `*stop`; `*received` counts the datagrams. */
+void bare_receive(int fd, volatile int *stop, volatile uint64_t *received) {
+    static _Thread_local uint8_t room[BATCH][2048];
     struct iovec pieces[BATCH];
     struct mmsghdr messages[BATCH];
-    uint64_t received = 0;
     for (int i = 0; i < BATCH; i++) {
         pieces[i] = (struct iovec){room[i], sizeof room[i]};
         memset(&messages[i], 0, sizeof messages[i]);
@@ -106,11 +105,8 @@ uint64_t bare_receive(int fd, volatile int *stop, uint64_t *octets) {
             poll(&ready, 1, 50);
             continue;
         }
-        for (int i = 0; i < n; i++)
-            *octets += messages[i].msg_len;
-        received += n;
+        *received += n;
     }
-    return received;
 }
 
 /* Send `n` datagrams in turn, `burst` at a time, `rate` a second (0: as fast as it goes), for `seconds`; how many. The

@@ -37,7 +37,7 @@ def library() -> ctypes.CDLL:
         subprocess.run([os.environ.get("CC", "cc"), "-O3", "-shared", "-fPIC", "-o", made, source], check=True)
         loaded = ctypes.CDLL(str(made))
     loaded.minimal_scan.restype = ctypes.c_uint64
-    loaded.bare_receive.restype = ctypes.c_uint64
+    loaded.bare_receive.restype = None
     loaded.send_rate.restype = ctypes.c_uint64
     loaded.send_rate.argtypes = [
         *(ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint32),

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sentinel.erspan.files import CaptureFiles
@@ -140,23 +140,25 @@ def run_at(program: str, rate: float, seconds: float = SECONDS) -> Row:
     finally:
         spaces.close()
     sent = row["sent"]
-    found: Row = {"rate": sent / seconds, "lost": sent - row["received"], "us_per_packet": row["cpu_s"] / sent * 1e6}
-    return {"what": "erspan", "receiver": program, "frame_bytes": FRAME_BYTES, "asked_rate": rate, **row, **found}
+    asked: Row = {"what": "erspan", "receiver": program, "asked_pps": float(rate), "sent_pps": sent / seconds}
+    cost = row["cpu_s"] / sent * 1e6
+    lost: Row = {"lost": sent - row["received"], "kernel_drops": row["kernel_drops"], "cpu_us_per_packet": cost}
+    return {**asked, **lost}
 
 
-def measure() -> Iterator[Row]:
+def measure(rates: Sequence[int] = RATES, seconds: float = SECONDS) -> Iterator[Row]:
     """Every run as a row, and at last what they come to; one row with the reason where the machine can't do it."""
     if reason := why_no_lab("tcpdump", "ethtool"):
         yield {"what": "erspan", "skipped": reason}
         return
     best: dict[str, float] = {}
-    rate_of_tcpdump, lost = 0.0, 0
+    rate_of_tcpdump: float = rates[0]
     for program in PROGRAMS:
         best[program] = 0.0
-        for asked in RATES:
-            row = run_at(program, asked)
+        for asked in rates:
+            row = run_at(program, asked, seconds)
             yield row
-            sustained = float(str(row["rate"]))
+            sustained = float(str(row["sent_pps"]))
             if row["lost"]:
                 break
             best[program] = max(best[program], sustained)
@@ -165,14 +167,14 @@ def measure() -> Iterator[Row]:
             if sustained < 0.9 * asked:
                 # More the sender can't give.
                 break
-    row = run_at("sentinel", rate_of_tcpdump)
+    row = run_at("sentinel", rate_of_tcpdump, seconds)
     lost = int(str(row["lost"]))
     yield row
     yield {
         "what": "erspan",
         "receiver": "compared",
-        "tcpdump_loss_free_rate": best["tcpdump -w"],
-        "sentinel_loss_free_rate": best["sentinel"],
+        "tcpdump_loss_free_pps": best["tcpdump -w"],
+        "sentinel_loss_free_pps": best["sentinel"],
         "sentinel_lost_at_rate_of_tcpdump": lost,
     }
 

@@ -1,120 +1,165 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Datagrams over loopback: the daemon's listener and scan against a receiver that throws away, one after the other.
+"""Datagrams over loopback: at rising rates until the bare receiver loses one, then everybody at one rate.
 
-Sender and receiver are processes of their own. First the highest of the rates is found at which the bare receiver loses
-nothing, then both are run at it. Measured is the CPU of the whole receiving process without its start; most of the
-kernel's work for a datagram on loopback falls on the sender's side, with both alike.
+Sender and receiver are processes of their own. CPU is that of the receiving processes with all their threads; most of
+the kernel's work for a datagram on loopback falls on the sender's side, with all alike.
 """
 
 import ctypes
-import json
 import socket
-import subprocess
-import sys
-import threading
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-from sentinel.sflow.listener import Listener
 from tests.bench import traffic
 from tests.bench.baseline import library
+from tests.bench.collectors import NAMES, collector, why_not
+from tests.bench.receivers import SEED, Child, Receiver, cpu_s
+from tests.bench.system import Daemon
+from tests.bench.table import Row, progress
 
-BUFFER_BYTES = 32 << 20
-SECONDS = 3.0
-RATES = (25_000, 50_000, 75_000, 100_000, 150_000, 200_000, 300_000, 400_000, 600_000)
+RATES = (25_000, 50_000, 75_000, 100_000, 150_000, 200_000, 250_000, 300_000, 400_000, 500_000, 600_000, 800_000)
+QUICK_RATES = (50_000, 100_000, 200_000, 400_000)
+# One that the slowest of the others is said to bear (19 µs a datagram) on a core of its own.
+COLLECTORS_RATE = 40_000
 DATAGRAMS = 8_192
-_SO_RCVBUFFORCE = 33
+BURST = 32
+# Until what waits in the largest buffer is read, at the lowest rate.
+SETTLE_S = 0.5
 
 
-def receive_bare() -> None:
-    """The child that throws away."""
-    code = library()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    prefixes: int = 1_000_000
+    rates: tuple[int, ...] = RATES
+    seconds: float = 3.0
+    # The comparison at the highest rate is made so often.
+    times: int = 3
+    threads: tuple[int, ...] = (1, 2)
+
+
+class Sender:
+    """The same datagrams again and again."""
+
+    def __init__(self, payloads: list[bytes]) -> None:
+        self._sizes = (ctypes.c_uint32 * len(payloads))(*(len(one) for one in payloads))
+        self._data = b"".join(payloads)
+
+    def send(self, port: int, rate_pps: float, seconds: float) -> int:
+        """Datagrams sent."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            out.connect(("127.0.0.1", port))
+            sizes = self._sizes
+            return int(library().send_rate(out.fileno(), self._data, sizes, len(sizes), rate_pps, seconds, BURST))
+
+
+def run_at(receiver: Receiver, sender: Sender, rate_pps: float, seconds: float, times: int = 1) -> Row:
+    """So many runs of one receiver at a rate, as one row."""
+    progress(f"loopback: {receiver.name} at {rate_pps:,.0f}/s")
+    sent, lost, cpu = 0, 0, 0.0
+    for _ in range(times):
+        dropped = _dropped(receiver)
+        cpu -= cpu_s(receiver.pids)
+        now = sender.send(receiver.port, rate_pps, seconds)
+        time.sleep(SETTLE_S)
+        cpu += cpu_s(receiver.pids)
+        lost += _dropped(receiver, now) - dropped
+        sent += now
+    return {
+        "what": "loopback",
+        "receiver": receiver.name,
+        "asked_pps": float(rate_pps),
+        "sent_pps": sent / seconds / times,
+        "lost": lost,
+        "cpu_us_per_datagram": cpu / max(1, sent - lost) * 1e6,
+    }
+
+
+_SENT: dict[int, int] = {}
+
+
+def _dropped(receiver: Receiver, sent: int = 0) -> int:
+    """Of all that was sent to it: what it never received."""
+    total = _SENT[receiver.port] = _SENT.get(receiver.port, 0) + sent
+    return total - receiver.received(total)
+
+
+def measure(plan: Plan) -> Iterator[Row]:
+    """Rows of ``loopback``; ``highest`` of them is the bare receiver's last rate without loss."""
+    listed = traffic.addresses("v4", plan.prefixes, SEED)
+    sender = Sender(traffic.payloads("v4", DATAGRAMS, 0.01, listed))
+    best = float(plan.rates[0])
+    with Child("bare", 1, 0) as bare:
+        for rate in plan.rates:
+            row = run_at(bare, sender, rate, plan.seconds)
+            reached = float(str(row["sent_pps"])) >= 0.95 * rate
+            yield row if reached else {**row, "note": "more the sender cannot give"}
+            if row["lost"]:
+                break
+            best = max(best, float(str(row["sent_pps"])))
+            if not reached:
+                break
+    yield from _compared(plan, sender, best)
+    yield from _everybody(plan, sender, listed)
+
+
+def _compared(plan: Plan, sender: Sender, rate: float) -> Iterator[Row]:
+    """At the bare receiver's highest rate: both in turn, with one thread and with two; then the whole daemon."""
+    for threads in plan.threads:
+        with Child("bare", threads, 0) as bare, Child("sentinel", threads, plan.prefixes) as sentinel:
+            rows = [run_at(bare, sender, rate, plan.seconds, plan.times)]
+            rows.append(run_at(sentinel, sender, rate, plan.seconds, plan.times))
+        yield from ({**row, "what": "loopback, highest rate", **_against(row, rows[0])} for row in rows)
+
+
+def _everybody(plan: Plan, sender: Sender, listed: list[bytes]) -> Iterator[Row]:
+    """At a rate that others can bear."""
+    first: Row | None = None
+    for name, start in _receivers(plan, listed):
+        if name in NAMES and (reason := why_not(name)):
+            yield {"what": "collectors", "receiver": name, "skipped": reason}
+            continue
         try:
-            bound.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
-        except OSError:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-        bound.bind(("127.0.0.1", 0))
-        stop, octets, got = ctypes.c_int(0), ctypes.c_uint64(0), [0]
-
-        def run() -> None:
-            got[0] = code.bare_receive(bound.fileno(), ctypes.byref(stop), ctypes.byref(octets))
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        begun = time.process_time()
-        print(bound.getsockname()[1], flush=True)
-        sys.stdin.readline()
-        used = time.process_time() - begun
-        stop.value = 1
-        thread.join()
-    print(json.dumps({"received": got[0], "cpu_s": used}))
+            with start() as receiver:
+                # What all is new at first (pairs, flows, pages of memory) is not what a datagram costs.
+                run_at(receiver, sender, COLLECTORS_RATE, plan.seconds)
+                row = run_at(receiver, sender, COLLECTORS_RATE, plan.seconds)
+        except OSError as error:
+            yield {"what": "collectors", "receiver": name, "skipped": str(error)}
+            continue
+        first = first or row
+        yield {**row, "what": "collectors", **_against(row, first)}
 
 
-def receive_sentinel(prefixes: int, implementation: str) -> None:
-    """The child that does what the daemon's receiving thread does."""
-    from sentinel.scanning import Scanning, prepare, receiver_of
-
-    lists = traffic.lists(traffic.addresses("v4", prefixes, 7))
-    prepare(lists)
-    scanning = Scanning(choice=implementation)
-    matches = [0]
-
-    def on_batch(batch: object) -> None:
-        matches[0] += len(scanning.scan(batch, lists).matches)  # type: ignore[arg-type]  # as the listener gives it
-
-    with Listener([("127.0.0.1", 0)], BUFFER_BYTES, on_batch, receiver_of(scanning.implementation)) as listener:
-        begun = time.process_time()
-        print(listener.listening()[0].port, flush=True)
-        sys.stdin.readline()
-        used = time.process_time() - begun
-        counters = listener.counters()
-    found = {"received": counters.datagrams, "cpu_s": used, "kernel_drops": counters.kernel_drops}
-    print(
-        json.dumps(found | {"batches": counters.batches, "samples": scanning.counters.samples, "matches": matches[0]})
-    )
+def _receivers(plan: Plan, listed: list[bytes]) -> Iterator[tuple[str, Callable[[], AbstractContextManager[Receiver]]]]:
+    yield "bare", lambda: Child("bare", 1, 0)
+    yield "sentinel", lambda: Child("sentinel", 1, plan.prefixes)
+    yield "sentinel run", lambda: _daemon(listed)
+    for name in NAMES:
+        yield name, lambda name=name: collector(name)  # type: ignore[misc]  # bound here, called at once
 
 
-def run_at(rate: float, payloads: list[bytes], *child: str) -> dict[str, float]:
-    """One run of one receiver: what was sent and what became of it."""
-    sizes = (ctypes.c_uint32 * len(payloads))(*(len(one) for one in payloads))
-    with (
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.loopback", *child],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as receiver,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
-    ):
-        assert receiver.stdout is not None
-        assert receiver.stdin is not None
-        out.connect(("127.0.0.1", int(receiver.stdout.readline())))
-        sent = library().send_rate(out.fileno(), b"".join(payloads), sizes, len(payloads), rate, SECONDS, 32)
-        time.sleep(0.5)
-        receiver.stdin.write("\n")
-        receiver.stdin.flush()
-        found: dict[str, float] = json.loads(receiver.stdout.read())
-    return found | {"sent": sent, "lost": sent - found["received"], "us_per_datagram": found["cpu_s"] / sent * 1e6}
+@contextmanager
+def _daemon(listed: list[bytes]) -> Iterator[Daemon]:
+    with tempfile.TemporaryDirectory() as folder:
+        daemon = Daemon(Path(folder), (), listed)
+        try:
+            daemon.start()
+            yield daemon
+        finally:
+            daemon.process.kill()
 
 
-def measure(prefixes: int) -> Iterator[dict[str, object]]:
-    """The bare receiver's highest rate without loss, then both at it."""
-    payloads = traffic.payloads("v4", DATAGRAMS, 0.01, traffic.addresses("v4", prefixes, 7))
-    best = 0.0
-    for rate in RATES:
-        found = run_at(rate, payloads, "bare")
-        if found["lost"] or found["sent"] < 0.9 * rate * SECONDS:
-            break
-        best = rate
-    for name, child in (("bare", ("bare",)), ("sentinel", ("sentinel", str(prefixes), "native"))):
-        found = run_at(best, payloads, *child)
-        yield {"what": "loopback", "receiver": name, "prefixes": prefixes, "asked_rate": best, **found}
+def _against(row: Row, bare: Row) -> Row:
+    return {"against_bare": float(str(row["cpu_us_per_datagram"])) / float(str(bare["cpu_us_per_datagram"]))}
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "bare":
-        receive_bare()
-    else:
-        receive_sentinel(int(sys.argv[2]), sys.argv[3])
+def highest_pps(rows: list[Row]) -> float:
+    """The rate at which all were compared: the bare receiver's highest without loss."""
+    return next((float(str(row["asked_pps"])) for row in rows if row["what"] == "loopback, highest rate"), 0.0)

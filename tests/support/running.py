@@ -56,6 +56,11 @@ class Process:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -236,9 +241,7 @@ class Sentinel:
         return self.process.log.read_text()
 
     def resident_bytes(self) -> int:
-        process = self.process._process
-        assert process is not None
-        return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.directory / "state" / "eve.json").read_text().splitlines()]

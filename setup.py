@@ -39,7 +39,7 @@ def extensions() -> list[Extension]:
 
 PARTS = (
     *("octets", "filters", "tables", "frozen", "health", "flows", "header"),
-    *("records", "batch", "pairs", "matches", "lookup", "scan"),
+    *("records", "batch", "admission", "pairs", "matches", "lookup", "scan"),
 )
 
 setup(ext_modules=extensions())

@@ -54,6 +54,7 @@ log = logging.getLogger(__name__)
 TICK_S = 1
 RECONCILE_S = 300
 FEEDS_S = 30
+REFUSED_S = 60
 
 # sFlow v5: a counter that the agent does not keep is all ones.
 UNKNOWN_COUNTER = 0xFFFFFFFF
@@ -267,6 +268,7 @@ class Daemon:
         add(lambda: self.loop.post(it.Tick()), "interval", seconds=TICK_S, id="tick")
         add(lambda: self.loop.post(it.Reconcile()), "interval", seconds=RECONCILE_S, id="reconcile")
         add(self.scan.take_flows, "interval", seconds=TICK_S, id="flows")
+        add(self.scan.log_refused, "interval", seconds=REFUSED_S, id="refused")
         add(self._refresh_feeds, "interval", seconds=FEEDS_S, id="feeds")
         add(self._refresh_feeds, id="feeds-now")
         add(self._protect_shims, id="shims-now")

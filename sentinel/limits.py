@@ -42,10 +42,15 @@ UPTIME_WRAP_MS = 3_600_000
 MAX_SAMPLING_RATES_KEPT = 16
 # Unknown formats named per stream; the rest are counted together.
 MAX_UNKNOWN_TAGS_KEPT = 32
-# (agent, sender) pairs remembered as heard, some 200 octets each; more than configured agents.
+# Counter samples a second that each scan decodes for what they say of a switch's tables, at some 60 µs. Switches say it
+# every 20 s or so: 500 is ten times a fabric of a thousand, and 3 % of a core when somebody sends nothing else.
+MAX_COUNTERS_TOLD_PER_S = 500
+# (agent, sender) pairs remembered as heard by the plain scan, some 200 octets each; more than configured agents.
 MAX_ADMITTED_KEPT = 10_000
-# Refused pairs shown to the operator.
+# Refused pairs of agent and sender that are named, for each scan.
 MAX_REFUSALS_SHOWN = 32
+# Of these in one line of the log, a minute.
+MAX_REFUSALS_LOGGED = 8
 # Datagrams read at a time: at 1,400 octets 360 KB, well under a millisecond of decoding in the compiled scan.
 LISTENER_BATCH_DATAGRAMS = 256
 # Seconds: a rest after a receive error, between two log lines of one kind, and what a batch under way may take at the

@@ -11,6 +11,7 @@ tables finds whatever was counted in the seconds before given, and none of it on
 """
 
 import importlib
+import logging
 import os
 import threading
 import time
@@ -20,15 +21,22 @@ from typing import Literal, Protocol
 
 from sentinel.blacklist.trie import Blacklist
 from sentinel.errors import ConfigError
-from sentinel.limits import MAX_AGENT_STREAMS, MAX_FLOWS, MAX_FLOWS_TOLD, MAX_FLOWS_TOLD_WHEN_FULL
+from sentinel.limits import (
+    MAX_AGENT_STREAMS,
+    MAX_FLOWS,
+    MAX_FLOWS_TOLD,
+    MAX_FLOWS_TOLD_WHEN_FULL,
+    MAX_REFUSALS_LOGGED,
+)
 from sentinel.model import FlowCount, FlowTaking
 from sentinel.scan.counters import ScanCounters
 from sentinel.scan.flowtable import FlowTable
 from sentinel.scan.plain import PlainScan, Received, ScanResult
-from sentinel.sflow.admission import Admission
+from sentinel.sflow.admission import Admission, Refusal
 from sentinel.sflow.agents import AgentHealth, AgentTable
 from sentinel.sflow.listener import BatchReceiver
 
+log = logging.getLogger(__name__)
 VARIABLE = "SENTINEL_SCAN"
 Implementation = Literal["python", "native"]
 Rest = tuple[int, int, int, int]
@@ -59,6 +67,7 @@ class Scan(Protocol):
 
     @property
     def counters(self) -> ScanCounters: ...
+    def refusals(self) -> list[Refusal]: ...
     def scan(self, batch: Sequence[Received], blacklist: Blacklist) -> ScanResult: ...
 
 
@@ -136,6 +145,7 @@ class Scanning:
         self.implementation, self.reason = chosen(choice)
         self._on_flows = on_flows
         self._clock = clock
+        self._refused_told = 0
         streams = max(1, MAX_AGENT_STREAMS // threads)
         destinations = list(erspan_destinations)
         self._ones = [_One(self.implementation, admission, destinations, streams) for _ in range(threads)]
@@ -195,6 +205,26 @@ class Scanning:
             sum(one.agents.overflow for one in self._ones),
             sum(one.agents.sources_overflow for one in self._ones),
         )
+
+    def refusals(self) -> list[Refusal]:
+        """The latest kinds of datagrams that were not taken, a few of each thread."""
+        rows: list[Refusal] = []
+        for one in self._ones:
+            with one.lock:
+                rows += one.scan.refusals()
+        return rows
+
+    def log_refused(self) -> None:
+        """One line for all datagrams that were not taken since the last one, with whom to look for."""
+        counters = self.counters
+        total = counters.refused.total() + counters.bad_datagrams.total()
+        more, self._refused_told = total - self._refused_told, total
+        if more:
+            latest = (
+                f"{each.reason}{each.agent and f' {each.agent}'} from {each.sender} ({each.count})"
+                for each in self.refusals()[:MAX_REFUSALS_LOGGED]
+            )
+            log.warning("%d datagrams were not taken, the latest: %s", more, ", ".join(latest))
 
     def snapshot(self) -> list[AgentHealth]:
         """The health of every stream, ordered by agent and sub-agent."""

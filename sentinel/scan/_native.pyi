@@ -8,7 +8,7 @@ from sentinel.blacklist.trie import Blacklist
 from sentinel.model import FlowCount, Indicator
 from sentinel.scan.counters import ScanCounters
 from sentinel.scan.plain import Received, ScanResult
-from sentinel.sflow.admission import Admission
+from sentinel.sflow.admission import Admission, Refusal
 from sentinel.sflow.agents import AgentHealth
 
 class Frozen:
@@ -45,6 +45,7 @@ class NativeScan:
     ) -> None: ...
     @property
     def counters(self) -> ScanCounters: ...
+    def refusals(self) -> list[Refusal]: ...
     def scan(self, batch: Sequence[Received] | Batch, blacklist: Blacklist) -> ScanResult: ...
 
 def frozen(blacklist: Blacklist) -> Frozen: ...

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hot path, compiled: the twin of ``scan.plain``, with the same matches, flow counts, counters and agent health.
 
-One call scans one batch without the GIL. It is taken for what Python must see or decide: a hit (in bundles), a counter
-sample, a pair of agent and sender not met before, a datagram that is none.
+One call scans one batch without the GIL. It is taken for what Python must see: hits, in bundles, and so many counter
+samples a second that say how full a switch's tables are. Nothing else that comes makes the scan slower than it is.
 
 Octets are read only behind a comparison with the end of what they belong to; that end never lies behind its
 datagram's. Pairs and flows of some samples are gathered before they are looked up, so that the memory they need is on
@@ -14,6 +14,7 @@ its way meanwhile.
 cimport cython
 from cpython.bytes cimport PyBytes_AsStringAndSize
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from libc.math cimport INFINITY
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -22,12 +23,14 @@ from sentinel._receive cimport Batch, Slot
 
 import dataclasses
 import types
+from collections import Counter
 
 from sentinel import limits
 from sentinel.limits import MAX_AGENT_STREAMS, MAX_FLOWS
 from sentinel.model import FlowCount, Indicator, Match
 from sentinel.scan.counters import ScanCounters
-from sentinel.scan.plain import PlainScan, ScanResult
+from sentinel.scan.plain import TABLE_SPACE, ScanResult
+from sentinel.sflow.admission import Refusal
 from sentinel.sflow.agents import AgentHealth
 from sentinel.sflow.datagram import one_sample
 from sentinel.sflow.records import layouts, tag_number
@@ -85,9 +88,11 @@ cdef enum:
     UPTIME_WRAP_C = 3600000
     MAX_GAP_C = 1000000
     WINDOW_C = 64
-    MAX_ADMITTED_C = 10000
+    MAX_REFUSALS_C = 32
+    MAX_COUNTERS_TOLD_C = 500
     MAX_FLOW_AGENTS_C = 16384
 cdef uint64_t MAX_FIGURE_C = limits.MAX_FIGURE
+cdef uint32_t TABLE_SPACE_C = tag_number(TABLE_SPACE)
 
 if (
     MAX_DATAGRAM_C != limits.MAX_DATAGRAM_BYTES
@@ -106,7 +111,8 @@ if (
     or UPTIME_WRAP_C != limits.UPTIME_WRAP_MS
     or MAX_GAP_C != limits.MAX_SFLOW_SEQUENCE_GAP
     or WINDOW_C != limits.SEQUENCE_WINDOW
-    or MAX_ADMITTED_C != limits.MAX_ADMITTED_KEPT
+    or MAX_REFUSALS_C != limits.MAX_REFUSALS_SHOWN
+    or MAX_COUNTERS_TOLD_C != limits.MAX_COUNTERS_TOLD_PER_S
     or MAX_FLOW_AGENTS_C != limits.MAX_FLOW_AGENTS
 ):
     raise ImportError("the compiled scan was built with other limits than sentinel/limits.py has: build it again")
@@ -120,6 +126,7 @@ include "native/flows.pxi"
 include "native/header.pxi"
 include "native/records.pxi"
 include "native/batch.pxi"
+include "native/admission.pxi"
 include "native/pairs.pxi"
 include "native/matches.pxi"
 include "native/lookup.pxi"

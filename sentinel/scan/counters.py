@@ -13,7 +13,8 @@ class ScanCounters:
     """Plain counts. ``bad_datagrams`` and ``refused`` are by reason, from fixed sets: none comes from the wire.
 
     ``datagrams`` counts all that arrived; ``pairs`` the address pairs looked up, ``hits`` those with a listed side.
-    ``mirror_samples`` had mirror traffic in them, into which nobody looks.
+    ``mirror_samples`` had mirror traffic in them, into which nobody looks. ``counters_skipped`` told how full tables
+    are, in a second of which enough had been handed on.
     """
 
     datagrams: int = 0
@@ -23,6 +24,7 @@ class ScanCounters:
     flow_samples: int = 0
     discards: int = 0
     counters_samples: int = 0
+    counters_skipped: int = 0
     unknown_samples: int = 0
     bad_samples: int = 0
     mirror_samples: int = 0

@@ -4,15 +4,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from sentinel.blacklist.trie import Blacklist
 from sentinel.errors import DecodeError
+from sentinel.limits import MAX_COUNTERS_TOLD_PER_S
 from sentinel.model import CountersSample, FlowSample, Indicator, Match
 from sentinel.scan.counters import ScanCounters, reason_of
 from sentinel.scan.flowtable import FlowTable
 from sentinel.scan.pairs import Pair, innermost, pairs_of
-from sentinel.sflow.agents import Admission, AgentTable
+from sentinel.sflow.admission import Admission, Refusal, Refusals
+from sentinel.sflow.agents import AgentTable
 from sentinel.sflow.cursor import Cursor
 from sentinel.sflow.datagram import BadSample, Datagram, decode
 
@@ -22,13 +25,15 @@ Received = tuple[bytes, str, float]
 _VERSION = 5
 # Version, address type, an IPv4 address.
 _LEAST_HEADER = 12
+# The record in which Broadcom's switches say how full their tables are: all that counter samples are asked for.
+TABLE_SPACE = "4413:3"
 # What an interface's value is, by its format: an ifIndex, a reason of discarding (or a number of ports).
 _IFINDEX, _DISCARDED = 0, 1
 
 
 @dataclass(slots=True)
 class ScanResult:
-    """What one batch held: matches in order of arrival, and counter samples with their agents."""
+    """What one batch held: matches in order of arrival, and counter samples of table space with their agents."""
 
     matches: list[Match] = field(default_factory=list)
     counters_samples: list[tuple[str, CountersSample]] = field(default_factory=list)
@@ -53,6 +58,9 @@ class PlainScan:
         self.agents = agents
         self.flows = flows
         self._admission = admission
+        self._refusals = Refusals()
+        # Counter samples told since the second began, and when that was.
+        self._told, self._told_since = 0, -inf
         self._erspan_destinations = frozenset(erspan_destinations)
 
     def scan(self, batch: Sequence[Received], blacklist: Blacklist) -> ScanResult:
@@ -65,6 +73,10 @@ class PlainScan:
                 self._datagram(datagram, sender, received_at, blacklist, result)
         return result
 
+    def refusals(self) -> list[Refusal]:
+        """The latest kinds of datagrams that were not taken, the latest first."""
+        return self._refusals.latest()
+
     def _heard(self, payload: bytes, sender: str, received_at: float) -> Datagram | None:
         """The datagram, unless it is none or is not to be heard; strangers are refused before they cost a decoding."""
         try:
@@ -72,7 +84,9 @@ class PlainScan:
                 return None
             datagram = decode(payload)
         except DecodeError as error:
-            self.counters.bad_datagrams[reason_of(error)] += 1
+            reason = reason_of(error)
+            self.counters.bad_datagrams[reason] += 1
+            self._refusals.note(reason, "", sender)
             return None
         if self.agents is not None:
             self.agents.note(datagram, sender, received_at)
@@ -82,6 +96,7 @@ class PlainScan:
         refused = None if self._admission is None else self._admission.check(agent, sender)
         if refused is not None:
             self.counters.refused[refused] += 1
+            self._refusals.note(refused, agent, sender)
         return refused is None
 
     def _datagram(
@@ -98,11 +113,22 @@ class PlainScan:
                 result.matches += self.matches_of(sample, datagram.agent, sender, received_at, blacklist)
             elif isinstance(sample, CountersSample):
                 counters.counters_samples += 1
-                result.counters_samples.append((datagram.agent, sample))
+                if any(record.tag == TABLE_SPACE for record in sample.records):
+                    self._tell_counters(datagram.agent, sample, received_at, result)
             elif isinstance(sample, BadSample):
                 counters.bad_samples += 1
             else:
                 counters.unknown_samples += 1
+
+    def _tell_counters(self, agent: str, sample: CountersSample, received_at: float, result: ScanResult) -> None:
+        """Hand it on, unless that was done often enough this second."""
+        if not 0 <= received_at - self._told_since < 1:
+            self._told, self._told_since = 0, received_at
+        if self._told < MAX_COUNTERS_TOLD_PER_S:
+            self._told += 1
+            result.counters_samples.append((agent, sample))
+        else:
+            self.counters.counters_skipped += 1
 
     def matches_of(
         self, sample: FlowSample, agent: str, sender: str, received_at: float, blacklist: Blacklist

@@ -6,16 +6,16 @@ The agent address inside a datagram says who speaks; the UDP sender says where f
 configuration says so: another address of the same switch, or a relay that forwards datagrams.
 """
 
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from sentinel.limits import MAX_ADMITTED_KEPT, MAX_REFUSALS_SHOWN
 
 _MAPPED = bytes(10) + b"\xff\xff"
-_Network = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class AdmissionRule:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Datagrams that were not heard, shown to the operator."""
+    """Datagrams of one kind that were not taken; ``agent`` is empty where they are no datagrams of sFlow."""
 
     reason: str
     agent: str
@@ -39,68 +39,85 @@ class Refusal:
     count: int
 
 
-class Admission:
-    """Decides for each datagram; counts by reason only, as the addresses are the sender's to invent.
+class Refusals:
+    """The latest few kinds of refused datagrams, by name; addresses are the sender's to invent, so no more are kept."""
 
-    ``rules`` and ``relays`` (networks whose hosts may send for any configured agent) are addresses or CIDRs;
-    ``ValueError`` for what is neither. ``unknown_agent`` and ``foreign_sender`` count refusals.
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str, str], int] = OrderedDict()
+
+    def note(self, reason: str, agent: str, sender: str) -> None:
+        """One more."""
+        key = (reason, agent, sender)
+        self._kept[key] = self._kept.pop(key, 0) + 1
+        if len(self._kept) > MAX_REFUSALS_SHOWN:
+            self._kept.popitem(last=False)
+
+    def latest(self) -> list[Refusal]:
+        """The latest first; each counted since it was last forgotten."""
+        return [Refusal(*key, count) for key, count in reversed(self._kept.items())]
+
+
+class Addresses:
+    """The addresses of networks, as packed octets; ``ValueError`` for what is neither address nor CIDR."""
+
+    def __init__(self, prefixes: Iterable[str]) -> None:
+        networks = [ip_network(prefix, strict=False) for prefix in prefixes]
+        v4 = collapse_addresses(network for network in networks if isinstance(network, IPv4Network))
+        v6 = collapse_addresses(network for network in networks if isinstance(network, IPv6Network))
+        self._ranges = {
+            4: [(network.network_address.packed, network.broadcast_address.packed) for network in v4],
+            16: [(network.network_address.packed, network.broadcast_address.packed) for network in v6],
+        }
+
+    def __contains__(self, packed: bytes) -> bool:
+        ranges = self._ranges[len(packed)]
+        at = bisect_right(ranges, packed, key=lambda each: each[0])
+        return at > 0 and packed <= ranges[at - 1][1]
+
+    def ranges(self) -> list[tuple[bytes, bytes]]:
+        """First and last addresses, in order and apart; IPv4 before IPv6."""
+        return [*self._ranges[4], *self._ranges[16]]
+
+
+class Admission:
+    """Decides for each datagram who may be heard; ``relays`` are networks whose hosts may send for any agent.
+
+    Of ``rules`` and ``relays`` what is neither address nor CIDR raises ``ValueError``.
     """
 
     def __init__(self, rules: Sequence[AdmissionRule], relays: Sequence[str] = ()) -> None:
-        self._networks: dict[int, list[_Network]] = {4: [], 16: []}
-        self._relays: dict[int, list[_Network]] = {4: [], 16: []}
+        self.agents = Addresses(agent for rule in rules for agent in rule.agents)
+        self.relays = Addresses(relays)
         # The addresses that may send for an agent which is one of several addresses of a switch.
         self._siblings: dict[bytes, set[bytes]] = {}
         for rule in rules:
-            self._add(rule)
-        for relay in relays:
-            _add_network(self._relays, relay)
+            if rule.switch is not None:
+                addresses = {ip_address(agent).packed for agent in rule.agents if "/" not in agent}
+                for address in addresses:
+                    self._siblings.setdefault(address, set()).update(addresses)
         self._admitted: set[tuple[str, str]] = set()
-        self._recent: OrderedDict[tuple[str, str, str], int] = OrderedDict()
-        self.unknown_agent = 0
-        self.foreign_sender = 0
-
-    def _add(self, rule: AdmissionRule) -> None:
-        for agent in rule.agents:
-            _add_network(self._networks, agent)
-        if rule.switch is not None:
-            addresses = {ip_address(agent).packed for agent in rule.agents if "/" not in agent}
-            for address in addresses:
-                self._siblings.setdefault(address, set()).update(addresses)
 
     def check(self, agent: str, sender: str) -> str | None:
         """``None`` if the datagram is heard, else why not: ``unknown_agent`` or ``foreign_sender``."""
         if (agent, sender) in self._admitted:
             return None
         reason = self._refusal(_packed(agent), _packed(sender))
-        if reason is None:
-            # A datagram every few microseconds asks again; only pairs that the configuration allows are kept.
-            if len(self._admitted) < MAX_ADMITTED_KEPT:
-                self._admitted.add((agent, sender))
-            return None
-        if reason == "unknown_agent":
-            self.unknown_agent += 1
-        else:
-            self.foreign_sender += 1
-        self._remember(reason, agent, sender)
+        # A datagram every few microseconds asks again; only pairs that the configuration allows are kept.
+        if reason is None and len(self._admitted) < MAX_ADMITTED_KEPT:
+            self._admitted.add((agent, sender))
         return reason
 
-    def recent(self) -> list[Refusal]:
-        """The last few refused pairs, the latest first."""
-        return [Refusal(*key, count) for key, count in reversed(self._recent.items())]
+    def siblings(self) -> list[tuple[bytes, bytes]]:
+        """Agents with each address that may send for them, in order; IPv4 before IPv6."""
+        pairs = [(agent, sender) for agent, senders in self._siblings.items() for sender in senders]
+        return sorted(pairs, key=lambda pair: (len(pair[0]), pair[0], len(pair[1]), pair[1]))
 
     def _refusal(self, agent: bytes, sender: bytes) -> str | None:
-        if not _within(self._networks, agent):
+        if agent not in self.agents:
             return "unknown_agent"
-        if agent == sender or sender in self._siblings.get(agent, ()) or _within(self._relays, sender):
+        if agent == sender or sender in self._siblings.get(agent, ()) or sender in self.relays:
             return None
         return "foreign_sender"
-
-    def _remember(self, reason: str, agent: str, sender: str) -> None:
-        key = (reason, agent, sender)
-        self._recent[key] = self._recent.pop(key, 0) + 1
-        if len(self._recent) > MAX_REFUSALS_SHOWN:
-            self._recent.popitem(last=False)
 
 
 def plain_address(text: str) -> str:
@@ -115,13 +132,3 @@ def _packed(text: str) -> bytes:
         return inet_pton(AF_INET, text)
     packed = inet_pton(AF_INET6, text)
     return packed[12:] if packed.startswith(_MAPPED) else packed
-
-
-def _add_network(table: dict[int, list[_Network]], text: str) -> None:
-    network = ip_network(text, strict=False)
-    table[len(network.network_address.packed)].append((int(network.network_address), int(network.netmask)))
-
-
-def _within(table: dict[int, list[_Network]], packed: bytes) -> bool:
-    value = int.from_bytes(packed)
-    return any(value & mask == network for network, mask in table[len(packed)])

@@ -21,11 +21,11 @@ from sentinel.limits import (
     UPTIME_WRAP_MS,
 )
 from sentinel.model import FlowSample
-from sentinel.sflow.admission import Admission, AdmissionRule, Refusal
+from sentinel.sflow.admission import Admission, AdmissionRule
 from sentinel.sflow.datagram import BadSample, Datagram, Sample, UnknownSample
 from sentinel.sflow.sequence import Sequence
 
-__all__ = ["Admission", "AdmissionRule", "AgentHealth", "AgentTable", "Refusal"]
+__all__ = ["Admission", "AdmissionRule", "AgentHealth", "AgentTable"]
 
 _U32 = 1 << 32
 

@@ -136,6 +136,13 @@ def nat_port(src: int, dst: int) -> Record:
     return Record("0:1020", "extended_nat_port", {"src_port": src, "dst_port": dst})
 
 
+def table_space(used: int) -> bytes:
+    """An encoded counter sample in which a Broadcom switch says how full its tables are."""
+    return encode.counters_sample(
+        sequence=1, source_index=3, records=[Record("4413:3", "hw_tables", {"host_entries": used})]
+    )
+
+
 def tunnel(src: str, dst: str, *, protocol: int = 17, dport: int = 4789, ingress: bool = False) -> Record:
     """The extended_*_tunnel_* record of these outer addresses."""
     v6 = ":" in src

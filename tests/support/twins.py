@@ -57,6 +57,7 @@ class Twins:
         assert other.matches == one.matches
         assert other.counters_samples == one.counters_samples
         assert self.native.counters == self.plain.counters
+        assert self.native.refusals() == self.plain.refusals()
         plain, compiled = self.plain.agents, self.native.agents
         assert plain is not None
         assert compiled.snapshot() == plain.snapshot()

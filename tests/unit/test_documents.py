@@ -17,6 +17,7 @@ from sentinel.capture.lifecycle import picture
 from sentinel.cli import cli
 from sentinel.config.settings import Settings, parse
 from sentinel.daemon import Daemon
+from tests.support.traffic import datagram
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -157,7 +158,8 @@ def metrics(tmp_path: Path) -> str:
     (tmp_path / "page.txt").write_text("<!DOCTYPE html><html>no list</html>")
     daemon = Daemon(parse(settings, "test"))
     daemon.loader.load_cached()
-    daemon.scan.counters.refused.update(["unknown_agent", "foreign_sender"])
+    strangers = [(datagram(agent=agent), "192.0.2.99", 1.0) for agent in ("192.0.2.11", "192.0.2.99")]
+    daemon.scan.scan(strangers, daemon.loader.current.blacklist)
     daemon.captures.counters["refused_evidence"] = 1
     daemon.listener.start()
     try:

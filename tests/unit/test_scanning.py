@@ -14,6 +14,7 @@ from sentinel.flows.recent import RecentFlows
 from sentinel.limits import MAX_FLOWS
 from sentinel.model import FlowCount, FlowTaking
 from sentinel.scanning import VARIABLE, Scanning, chosen, prepare, receiver_of
+from sentinel.sflow.admission import Admission, AdmissionRule
 from tests.support.traffic import LEAF1, LISTED, blacklist, datagram, flow, frame, packet
 from tests.support.twins import native
 
@@ -77,6 +78,19 @@ def test_threads_add_up(choice: str) -> None:
     assert counters.bad_datagrams == {"truncated": 3}
     assert [(row.agent, row.samples) for row in scanning.snapshot()] == [(f"10.0.0.{n}", n) for n in (1, 2, 3)]
     assert scanning.agents_overflow == (0, 0)
+
+
+def test_what_was_not_taken_is_logged_once(choice: str, caplog: pytest.LogCaptureFixture) -> None:
+    scanning = Scanning(Admission([AdmissionRule((LEAF1,))]), choice=choice)
+    stranger = datagram(flow(frame(packet())), agent="192.0.2.66")
+    scanning.scan([(stranger, "192.0.2.7", 1.0)] * 3 + [(b"", LEAF1, 1.0)], blacklist(LISTED))
+    scanning.log_refused()
+    scanning.log_refused()
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line == (
+        "4 datagrams were not taken, the latest: "
+        "truncated from 10.0.0.253 (1), unknown_agent 192.0.2.66 from 192.0.2.7 (3)"
+    )
 
 
 def test_flows_are_given_when_their_second_is_over_and_when_half_full(choice: str) -> None:

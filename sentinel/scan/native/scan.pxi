@@ -2,21 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Datagrams and samples: the twin of scan/plain.py and sflow/datagram.py.
 
-cdef enum:
-    ADMITTED_SLOTS = 32768
-
-cdef struct Admitted:
-    uint8_t agent[16]
-    uint8_t sender[16]
-    uint8_t agent_family
-    uint8_t sender_family
-
 cdef struct Counts:
     uint64_t datagrams
     uint64_t samples
     uint64_t flow_samples
     uint64_t discards
     uint64_t counters_samples
+    uint64_t counters_skipped
     uint64_t unknown_samples
     uint64_t bad_samples
     uint64_t mirror_samples
@@ -27,17 +19,16 @@ cdef struct Counts:
 cdef class NativeScan:
     """``PlainScan``, compiled: same arguments but ``health`` and ``flows``, which are of this module; same results."""
 
-    cdef object _plain
-    cdef object _admission
+    cdef Gate _gate
     cdef readonly Health agents
     cdef readonly Flows flows
     cdef Lookup _lookup
     cdef Counts _counts
     cdef Address _destinations[16]
     cdef int _n_destinations
-    cdef Admitted *_admitted
-    cdef uint32_t *_admitted_slots
-    cdef uint32_t _n_admitted
+    # Counter samples told since the second began, and when that was.
+    cdef uint32_t _n_told
+    cdef double _told_since
     # Of the batch under way.
     cdef Incoming *_incoming
     cdef Py_ssize_t _room
@@ -45,10 +36,7 @@ cdef class NativeScan:
     cdef SampleRecord _records[MAX_RECORDS]
 
     def __cinit__(self):
-        self._admitted = <Admitted *>malloc(MAX_ADMITTED_C * sizeof(Admitted))
-        self._admitted_slots = <uint32_t *>calloc(ADMITTED_SLOTS, sizeof(uint32_t))
-        if self._admitted == NULL or self._admitted_slots == NULL:
-            raise MemoryError
+        self._told_since = -INFINITY
 
     def __init__(self, admission=None, agents=None, erspan_destinations=(), flows=None):
         if agents is not None and not isinstance(agents, Health):
@@ -63,16 +51,13 @@ cdef class NativeScan:
                 text, self._destinations[self._n_destinations].octets
             )
             self._n_destinations += 1
-        self._admission = admission
+        self._gate = Gate(admission)
         self.agents = agents
         self.flows = flows
         self._lookup = Lookup(flows)
-        self._plain = PlainScan(admission, None, destinations)
 
     def __dealloc__(self):
         free(self._incoming)
-        free(self._admitted)
-        free(self._admitted_slots)
 
     @property
     def implementation(self):
@@ -80,16 +65,17 @@ cdef class NativeScan:
 
     @property
     def counters(self):
-        """A copy; the counts by reason are the scan's own."""
-        mine, plain = self._counts, self._plain.counters
+        """A copy."""
+        mine = self._counts
         return ScanCounters(
             datagrams=mine.datagrams,
-            refused=plain.refused,
-            bad_datagrams=plain.bad_datagrams,
+            refused=self._gate.counted(UNKNOWN_AGENT, FOREIGN_SENDER),
+            bad_datagrams=self._gate.counted(TOO_LONG, TRUNCATED),
             samples=mine.samples,
             flow_samples=mine.flow_samples,
             discards=mine.discards,
             counters_samples=mine.counters_samples,
+            counters_skipped=mine.counters_skipped,
             unknown_samples=mine.unknown_samples,
             bad_samples=mine.bad_samples,
             mirror_samples=mine.mirror_samples,
@@ -98,6 +84,10 @@ cdef class NativeScan:
             hits=self._lookup.hits,
             matches=self._lookup.matches,
         )
+
+    def refusals(self):
+        """As ``PlainScan.refusals``; not while a batch is scanned."""
+        return self._gate.latest()
 
     def scan(self, batch, blacklist):
         """As ``PlainScan.scan``: every datagram of the batch against one state of the lists."""
@@ -193,45 +183,34 @@ cdef class NativeScan:
 
     cdef int _datagram(self, Incoming *incoming) except -1 nogil:
         cdef const uint8_t *data = incoming.data
-        cdef int64_t end = incoming.size, at
-        cdef uint32_t kind, sub_agent, sequence, uptime_ms, announced
+        cdef int64_t at
+        cdef int reason = agent_of(incoming)
         cdef int32_t stream = -1
         cdef int number = -1
-        if end > MAX_DATAGRAM_C or end < 28 or be32(data) != 5:
-            self._no_datagram(incoming)
+        if reason != HEARD:
+            self._gate.refuse(reason, incoming)
             return 0
-        kind = be32(data + 4)
-        if kind == 1:
-            memcpy(incoming.agent, data + 8, 4)
-            incoming.agent_family = 4
-            at = 12
-        elif kind == 2 and end >= 40:
-            memcpy(incoming.agent, data + 8, 16)
-            incoming.agent_family = 6
-            at = 24
-        else:
-            self._no_datagram(incoming)
+        # Strangers are told as such before anything else is read.
+        if not self._gate.hears(incoming):
             return 0
-        if not self._is_admitted(incoming):
+        at = 12 if incoming.agent_family == 4 else 24
+        if incoming.size > MAX_DATAGRAM_C or incoming.size < at + 16:
+            self._gate.refuse(TOO_LONG if incoming.size > MAX_DATAGRAM_C else TRUNCATED, incoming)
             return 0
-        sub_agent = be32(data + at)
-        sequence = be32(data + at + 4)
-        uptime_ms = be32(data + at + 8)
-        announced = be32(data + at + 12)
         if self.agents is not None:
             stream = self.agents.observe(
                 incoming.agent,
                 incoming.agent_family,
-                sub_agent,
-                sequence,
-                uptime_ms,
+                be32(data + at),
+                be32(data + at + 4),
+                be32(data + at + 8),
                 incoming.at,
                 incoming.sender,
                 incoming.sender_family,
             )
         if self.flows is not None:
             number = self.flows.agent_number(incoming.agent, incoming.agent_family)
-        return self._samples(incoming, stream, number, at + 16, announced)
+        return self._samples(incoming, stream, number, at + 16, be32(data + at + 12))
 
     cdef int _samples(
         self, Incoming *incoming, int32_t stream, int number, int64_t at, uint32_t announced
@@ -365,58 +344,29 @@ cdef class NativeScan:
                     bad_records += is_cut(&self._records[i], incoming.data)
             self.agents.stream_at(stream).samples += 1
             self._note_records(stream, n, bad_records)
-        return self._tell_counters(incoming, index, tag, at, end)
+        for i in range(n):
+            if self._records[i].tag == TABLE_SPACE_C:
+                if self._may_tell(incoming.at):
+                    return self._tell_counters(incoming, index, tag, at, end)
+                self._counts.counters_skipped += 1
+                break
+        return 0
+
+    cdef inline bint _may_tell(self, double at) noexcept nogil:
+        if not 0 <= at - self._told_since < 1:
+            self._told_since = at
+            self._n_told = 0
+        if self._n_told >= MAX_COUNTERS_TOLD_C:
+            return False
+        self._n_told += 1
+        return True
 
     cdef int _tell_counters(
-        self, Incoming *incoming, uint32_t index, uint32_t tag, int64_t at, int64_t end
+        self, const Incoming *incoming, uint32_t index, uint32_t tag, int64_t at, int64_t end
     ) except -1 with gil:
         sample = one_sample(incoming.data[:end], index, tag, at, end - at)
         self._result.counters_samples.append((text_of(incoming.agent_family, incoming.agent), sample))
         return 0
-
-    # --- datagrams that are none -----------------------------------------------------------------
-
-    cdef int _no_datagram(self, Incoming *incoming) except -1 with gil:
-        """The plain twin says why it is none, or whether it would have been refused before."""
-        self._plain._heard(incoming.data[: incoming.size], sender_of(incoming), incoming.at)
-        return 0
-
-    # --- who is heard ----------------------------------------------------------------------------
-
-    cdef bint _is_admitted(self, Incoming *incoming) except -1 nogil:
-        cdef uint64_t at
-        cdef Admitted *known
-        if self._admission is None:
-            return True
-        if not incoming.sender_family:
-            return self._ask(incoming)
-        at = mix(
-            word(incoming.agent) ^ mix(word(incoming.agent + 8) ^ mix(word(incoming.sender) + incoming.agent_family))
-        ) & (ADMITTED_SLOTS - 1)
-        while self._admitted_slots[at]:
-            known = &self._admitted[self._admitted_slots[at] - 1]
-            if (
-                known.agent_family == incoming.agent_family
-                and known.sender_family == incoming.sender_family
-                and memcmp(known.agent, incoming.agent, 16) == 0
-                and memcmp(known.sender, incoming.sender, 16) == 0
-            ):
-                return True
-            at = (at + 1) & (ADMITTED_SLOTS - 1)
-        if not self._ask(incoming):
-            return False
-        if self._n_admitted < MAX_ADMITTED_C:
-            known = &self._admitted[self._n_admitted]
-            memcpy(known.agent, incoming.agent, 16)
-            memcpy(known.sender, incoming.sender, 16)
-            known.agent_family = incoming.agent_family
-            known.sender_family = incoming.sender_family
-            self._n_admitted += 1
-            self._admitted_slots[at] = self._n_admitted
-        return True
-
-    cdef bint _ask(self, Incoming *incoming) except -1 with gil:
-        return self._plain._admitted(text_of(incoming.agent_family, incoming.agent), sender_of(incoming))
 
 
 def frozen(blacklist):

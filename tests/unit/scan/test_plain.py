@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from sentinel.limits import MAX_COUNTERS_TOLD_PER_S
 from sentinel.model import Indicator, Match, Record
 from sentinel.scan.plain import PlainScan, ScanResult
 from sentinel.sflow import encode
-from sentinel.sflow.agents import Admission, AdmissionRule, AgentTable
+from sentinel.sflow.admission import Admission, AdmissionRule, Refusal
+from sentinel.sflow.agents import AgentTable
 from tests.support.traffic import (
     ACK,
     LEAF1,
@@ -25,6 +27,7 @@ from tests.support.traffic import (
     ip,
     nat,
     packet,
+    table_space,
     vxlan,
 )
 
@@ -144,14 +147,27 @@ def encode_raw_output(output: int) -> bytes:
     return encoded.replace(bytes.fromhex("0abcdef0"), output.to_bytes(4, "big"))
 
 
-def test_counter_samples_are_handed_on() -> None:
+def test_counter_samples_of_table_space_are_handed_on() -> None:
     scanner = PlainScan()
-    sample = encode.counters_sample(
-        sequence=1, source_index=3, records=[Record("0:1005", "port_name", {"name": "swp3"})]
+    name = encode.counters_sample(
+        sequence=1, source_index=3, records=[Record("0:1005", "port_name", {"port_name": "swp3"})]
     )
-    [(agent, counters)] = scan(datagram(sample, flow(frame(packet()))), scanner=scanner).counters_samples
-    assert (agent, counters.source_index, counters.records[0].name) == (LEAF1, 3, "port_name")
-    assert (scanner.counters.samples, scanner.counters.counters_samples, scanner.counters.matches) == (2, 1, 1)
+    [(agent, counters)] = scan(datagram(name, table_space(7), flow(frame(packet()))), scanner=scanner).counters_samples
+    assert (agent, counters.source_index, counters.records[0].fields["host_entries"]) == (LEAF1, 3, 7)
+    assert (scanner.counters.samples, scanner.counters.counters_samples, scanner.counters.matches) == (3, 2, 1)
+    assert scanner.counters.counters_skipped == 0
+
+
+def test_of_each_second_so_many_counter_samples_are_handed_on_and_no_more() -> None:
+    scanner, lists = PlainScan(), blacklist(LISTED)
+    flood = [datagram(*[table_space(n) for n in range(100)], sequence=sequence) for sequence in range(10)]
+    told = [
+        len(scanner.scan([(payload, LEAF1, at) for payload in flood], lists).counters_samples)
+        for at in (AT, AT + 0.5, AT + 1.0, AT - 5.0)
+    ]
+    assert told == [MAX_COUNTERS_TOLD_PER_S, 0, MAX_COUNTERS_TOLD_PER_S, MAX_COUNTERS_TOLD_PER_S]
+    assert scanner.counters.counters_samples == 4_000
+    assert scanner.counters.counters_skipped == 4_000 - 3 * MAX_COUNTERS_TOLD_PER_S
 
 
 def test_what_is_no_datagram_is_counted_by_reason_and_the_next_one_goes_on() -> None:
@@ -175,6 +191,11 @@ def test_only_who_is_admitted_is_heard_and_has_a_health() -> None:
     assert len(scanner.scan(batch, blacklist(LISTED)).matches) == 1
     assert scanner.counters.refused == {"foreign_sender": 1, "unknown_agent": 1}
     assert scanner.counters.bad_datagrams == {"truncated": 1}
+    assert scanner.refusals() == [
+        Refusal("truncated", "", LEAF1, 1),
+        Refusal("unknown_agent", "192.0.2.66", "192.0.2.66", 1),
+        Refusal("foreign_sender", LEAF1, "192.0.2.66", 1),
+    ]
     assert [(health.agent, health.datagrams, health.last_seen) for health in agents.snapshot()] == [(LEAF1, 1, AT)]
 
 

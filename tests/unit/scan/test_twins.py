@@ -28,6 +28,7 @@ from tests.support.traffic import (
     nat,
     nat_port,
     packet,
+    table_space,
     tunnel,
     vxlan,
 )
@@ -189,6 +190,7 @@ SAMPLES = [
     *(of_raw((1012, pack(">I", 3) + bytes(size))) for size in (0, 8, 11, 12, 13)),
     *(of_raw((1015, b"\0\0\0\5abcde" + bytes(size))) for size in range(0, 48, 5)),
     counters(1),
+    table_space(9),
     _sample(4300 << 12 | 5, bytes(6)),
     _sample(1, bytes(8)),
 ]
@@ -342,12 +344,47 @@ def test_who_is_heard() -> None:
     ]
     sane = [one for one in batch if "%" not in one[1] and "ffff" not in one[1]]
     both.feed(sane * 2)
-    one, other = admissions
-    assert (one.unknown_agent, one.foreign_sender, one.recent()) == (
-        other.unknown_agent,
-        other.foreign_sender,
-        other.recent(),
-    )
+    assert set(both.plain.counters.refused) == {"unknown_agent", "foreign_sender"}
+    mapped = both.native.scan([(batch[0][0], "::ffff:10.0.0.253", 1.0)], both.lists)
+    assert len(mapped.matches) == 2
+
+
+@QUICK
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(26, 32), st.none() | st.integers(0, 3)), max_size=8),
+    st.lists(st.tuples(st.integers(0, 40), st.integers(29, 32)), max_size=3),
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40), st.booleans(), st.integers(0, 60)), max_size=40),
+)
+def test_any_admission(
+    rules: list[tuple[int, int, int | None]],
+    relays: list[tuple[int, int]],
+    datagrams: list[tuple[int, int, bool, int]],
+) -> None:
+    made = [
+        AdmissionRule((f"10.0.0.{low}/{size}", f"2001:db8::1:{low:x}"))
+        if switch is None
+        else AdmissionRule((f"10.0.0.{low}", f"10.0.0.{low + switch}", f"2001:db8::1:{low:x}"), "leaf")
+        for low, size, switch in rules
+    ]
+    networks = [f"10.0.0.{low}/{size}" for low, size in relays]
+    both = Twins(admissions=(Admission(made, networks), Admission(made, networks)))
+    batch: list[Received] = []
+    for agent, sender, six, end in datagrams:
+        payload = datagram(agent=f"2001:db8::1:{agent:x}" if six else f"10.0.0.{agent}")
+        batch.append((payload[:end] if end < 30 else payload, f"10.0.0.{sender}", 1.0))
+        batch.append((payload, f"2001:db8::1:{sender:x}", 1.0))
+    both.feed(batch)
+
+
+def test_every_kind_of_no_datagram() -> None:
+    both = Twins(admissions=(Admission([AdmissionRule((LEAF1,))]), Admission([AdmissionRule((LEAF1,))])))
+    wholes = [datagram(agent=agent) for agent in (LEAF1, "10.9.9.9", "2001:db8::1", "::ffff:10.0.0.253")]
+    kinds = [pack(">II", version, kind) + bytes(40) for version in (0, 4, 5, 2**32 - 1) for kind in (0, 1, 2, 3)]
+    cut = [whole[:end] for whole in (*wholes, *kinds) for end in range(len(whole) + 1)]
+    long = [whole + bytes(size) for whole in (*wholes, *kinds) for size in (65_507 - len(whole), 65_508, 70_000)]
+    both.feed_all(cut, 50)
+    both.feed_all(long, 50)
+    assert set(both.plain.counters.bad_datagrams) == {"too_long", "version", "agent_address", "truncated"}
 
 
 def test_a_batch_of_the_compiled_receiver_is_the_same_as_its_datagrams() -> None:

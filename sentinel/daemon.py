@@ -146,6 +146,7 @@ def policy_of(settings: Settings) -> Policy:
         max_bps_per_switch=chosen.max_bps_per_switch,
         max_bps=chosen.max_bps,
         evict=chosen.evict,
+        confidence={feed.name: feed.confidence for feed in feeds_of(settings) if feed.confidence is not None},
     )
 
 

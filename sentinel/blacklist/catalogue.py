@@ -36,7 +36,8 @@ class Feed:
     ``headers`` are sent to the feed's own host only, as are the contents of ``header_files``, which are secret.
     ``member`` is the file wanted of a zip archive with several. ``reserved_is_legal`` takes private and documentation
     addresses seriously: for own lists and demonstrations. ``expected_entries`` is the usual size: what growth is
-    compared with when the last copy was smaller. ``allows``: what it lists never matches.
+    compared with when the last copy was smaller. ``confidence``: how far it is believed, 0 to 100; ``None``
+    where nobody said. ``allows``: what it lists never matches.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Feed:
     ca_file: Path | None = None
     member: str = ""
     expected_entries: int | None = None
+    confidence: int | None = None
     empty_is_legal: bool = False
     reserved_is_legal: bool = False
     allows: bool = False

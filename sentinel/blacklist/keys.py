@@ -84,6 +84,12 @@ def _count(value: object) -> int:
     return value
 
 
+def _percent(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
+        raise ValueError("expected a number from 0 to 100")
+    return value
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("expected true or false")  # noqa: TRY004 - every finding is a ValueError here
@@ -141,6 +147,7 @@ KEYS: Mapping[str, tuple[str, Callable[[object], object]]] = MappingProxyType(
         "ca_file": ("ca_file", _path),
         "member": ("member", _text),
         "expected_entries": ("expected_entries", _count),
+        "confidence": ("confidence", _percent),
         "empty_is_legal": ("empty_is_legal", _flag),
         "reserved_is_legal": ("reserved_is_legal", _flag),
         "allows": ("allows", _flag),

@@ -90,7 +90,7 @@ class Track:
         self.evidence = evidence
         self.ends = ends
         self.recorded = evidence
-        self.urgency = Urgency(int(capture.requested_by != "policy"), 0, 0, 0, 0)
+        self.urgency = Urgency(int(capture.requested_by != "policy"), 0, 0)
         self.excluded: set[str] = set()
         self.leaving: set[str] = set()
         self.unsure: set[str] = set()

@@ -3,8 +3,8 @@
 """Which detections deserve a capture, and how urgently. Questions with answers, no state."""
 
 import ipaddress
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from sentinel.model import Detection, Direction, Evidence, Indicator
@@ -14,6 +14,8 @@ _EVIDENCE_RANK: dict[Evidence, int] = {"contacted": 0, "answered": 1, "initiated
 _DIRECTION_RANK: dict[Direction, int] = {"inbound": 0, "transit": 0, "outbound": 1, "both": 2}
 # Samples from which a rate is believed: its error is 196·√(1/30) = 36 % (sflow.org, "Packet Sampling Basics").
 FLOOD_SAMPLES = 30
+# What is believed, of 100, of a feed whose descriptor does not say.
+CONFIDENCE_UNSAID = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class Policy:
 
     The first of ``thresholds`` that covers an indicator holds for it. From ``flood_bps`` on a conversation is a flood,
     which sFlow shows well enough. ``max_bps_per_switch`` and ``max_bps`` (at the ERSPAN destination) bound the
-    estimated mirrored traffic. ``evict``: whether something more urgent may end something less urgent.
+    estimated mirrored traffic. ``evict``: whether something more urgent may end something less urgent. ``confidence``:
+    how far each feed is believed, 0 to 100, by its name.
     """
 
     mode: Literal["automatic", "manual", "dry-run"]
@@ -60,6 +63,7 @@ class Policy:
     max_bps_per_switch: int = 1_000_000_000
     max_bps: int = 2_000_000_000
     evict: bool = True
+    confidence: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,9 @@ class Urgency(NamedTuple):
     person: int
     priority: int
     evidence: int
-    direction: int
-    feeds: int
+    confidence: int = 0
+    direction: int = 0
+    feeds: int = 0
 
     @property
     def level(self) -> tuple[int, int, int]:
@@ -95,11 +100,12 @@ def threshold_of(indicator: Indicator, policy: Policy) -> Threshold:
 
 
 def urgency(detection: Detection, policy: Policy, *, person: bool = False) -> Urgency:
-    """A person's wish, then what the operator ranks, then evidence, direction, and how many feeds agree."""
+    """A person's wish, the operator's rank, evidence, the surest feed's confidence, direction, how many feeds agree."""
     return Urgency(
         int(person),
         max((threshold_of(i, policy).priority for i in detection.indicators), default=0),
         _EVIDENCE_RANK[detection.evidence],
+        max((policy.confidence.get(i.feed, CONFIDENCE_UNSAID) for i in detection.indicators), default=0),
         _DIRECTION_RANK[detection.direction],
         len({i.feed for i in detection.indicators}),
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.policy import Policy
-from sentinel.model import Detection
+from sentinel.model import Detection, Indicator
 from tests.support.fabric import DESTINATION, LISTED, FakeSwitch, World, detection, leaf, observer
 
 AUTOMATIC = Policy("automatic", DESTINATION)
@@ -99,6 +99,21 @@ def test_free_tcam_bounds_what_is_placed() -> None:
     world.tell(it.TableSpace("10.0.1.1", 8))
     world.run(40)
     assert world.states() == ["active", "active"]
+
+
+def test_of_equals_the_more_surely_listed_goes_first_but_ends_nobody() -> None:
+    world = World([ONE_PAIR], policy=replace(AUTOMATIC, confidence={"sure": 90, "unsure": 10}))
+    for last, feed in enumerate(("unsure", "unsure", "nobody-said", "sure")):
+        seen = detection(local=f"10.0.0.2{last}")
+        listing = (Indicator(seen.indicators[0].prefix, feed, "c2"),)
+        world.tell(it.Sighted(replace(seen, indicators=listing)))
+    world.run(100)
+    order = []
+    while world.states():
+        [active] = [c for c in world.engine.live() if c.state == "active"]
+        order.append(active.local_ip)
+        world.tell(it.StopRequested(active.id, "ada"))
+    assert order == ["10.0.0.20", "10.0.0.23", "10.0.0.22", "10.0.0.21"]
 
 
 def test_the_room_an_eviction_makes_goes_to_whom_it_was_made_for_before_anybody_else() -> None:

@@ -100,6 +100,8 @@ def test_defaults_and_relative_paths(tmp_path: Path) -> None:
         ('min_interval = "12"', "min_interval = '12': expected a duration with its unit, like \"12h\" (s, m, h, d)"),
         ("min_interval = 12", 'min_interval = 12: expected a duration with its unit, like "12h" (s, m, h, d)'),
         ("expected_entries = -1", "expected_entries = -1: expected a number, 0 or more"),
+        ("confidence = 101", "confidence = 101: expected a number from 0 to 100"),
+        ("confidence = true", "confidence = True: expected a number from 0 to 100"),
         ("expected_entries = true", "expected_entries = True: expected a number, 0 or more"),
         ('empty_is_legal = "yes"', "empty_is_legal = 'yes': expected true or false"),
         ('homepage = "ftp://x/"', "homepage = 'ftp://x/': expected http:// or https:// and a host"),

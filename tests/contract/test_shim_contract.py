@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import requests
 
+from sentinel.capture import commands as do
+from sentinel.capture import events as it
+from sentinel.capture.switches import Access, SwitchClient
 from tests.support import cl_acltool
 from tests.support.netns import Namespaces, why_no_lab
 from tests.support.ovs_switch import OpenVSwitch
@@ -278,6 +281,32 @@ def test_what_amend_removes_makes_room_for_what_it_puts(shim: Shim) -> None:
     assert shim.call("PATCH", "/acl/", json={"new": new}).json()["failed"]["new"]["status"] == 507
     assert shim.call("PATCH", "/acl/", json={"new": new, "old": None}).json()["installed"] == ["new"]
     assert shim.names() == ["new"]
+
+
+def test_the_daemons_own_client_repairs_with_one_amendment(shim: Shim) -> None:
+    """Both sides of the contract: each change comes back as the outcome that a single request would have had."""
+    shim.put("by_hand", acl("10.0.0.1"), ttl=100)
+    shim.put("sentinel_orphan", acl("10.0.0.2"), ttl=100)
+    client = SwitchClient("sw", shim.url, Access())
+    before = shim.commits()
+    with contextlib.closing(client):
+        outcomes = client.amend(
+            [
+                do.Install("sw", "sentinel_missing", tuple(acl("10.0.0.3")), 100),
+                do.Install("sw", "sentinel_wide", ("[iptables]", rule("10.0.0.0/24")), 100),
+                do.Remove("sw", "sentinel_orphan"),
+                do.Remove("sw", "sentinel_absent"),
+            ]
+        )
+        again = client.amend([do.Install("sw", "sentinel_missing", tuple(acl("10.0.0.3")), 100)])
+    missing, wide, *gone = outcomes
+    assert missing == it.Installed("sw", "sentinel_missing", changed=True)
+    assert isinstance(wide, it.InstallFailed)
+    assert (wide.rule, wide.reason, wide.permanent) == ("sentinel_wide", "http_400", True)
+    assert gone == [it.Removed("sw", "sentinel_orphan"), it.Removed("sw", "sentinel_absent")]
+    assert again == (it.Installed("sw", "sentinel_missing", changed=False),)
+    assert shim.names() == ["by_hand", "sentinel_missing"]
+    assert shim.commits() - before == (1 if shim.driver == "cumulus" else 0)
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,8 @@ LISTENER_WAIT_MS = 1_000
 MAX_FLOWS = 32_768
 # Agents in that table: more than MAX_AGENT_STREAMS.
 MAX_FLOW_AGENTS = 16_384
-# Flows of one taking that are told one by one, the largest; the rest as a sum. 1,024 objects cost 2.4 ms once a second,
-# 64 a quarter where the table is half full of new flows many times a second.
+# Flows of one taking that are told one by one, the largest; the rest as a sum. 1,024 cost three milliseconds once a
+# second, 64 half of one where the table is half full of new flows many times a second.
 MAX_FLOWS_TOLD = 1_024
 MAX_FLOWS_TOLD_WHEN_FULL = 64
 

@@ -139,6 +139,31 @@ def test_what_found_no_row_is_told_once(choice: str, monkeypatch: pytest.MonkeyP
     assert [taking.unnamed_samples + len(taking.flows) for taking in given] == [100, 100]
 
 
+def test_who_takes_all_tables_waits_for_one_that_is_being_given(choice: str) -> None:
+    now, giving, go, done = [0.0], threading.Event(), threading.Event(), threading.Event()
+
+    def slowly(_: FlowTaking) -> None:
+        giving.set()
+        assert go.wait(30)
+
+    def take() -> None:
+        scanning.take_flows()
+        done.set()
+
+    scanning = Scanning(choice=choice, on_flows=slowly, clock=lambda: now[0])
+    batch, lists = [(datagram(flow(frame(packet()))), LEAF1, 1.0)], blacklist(LISTED)
+    scanning.scan(batch, lists)
+    now[0] = 1.0
+    threads = [threading.Thread(target=scanning.scan, args=(batch, lists)), threading.Thread(target=take)]
+    threads[0].start()
+    assert giving.wait(30)
+    threads[1].start()
+    assert not done.wait(0.1)
+    go.set()
+    for thread in threads:
+        thread.join()
+
+
 def test_nothing_is_lost_or_counted_twice_between_threads_that_scan_and_one_that_asks(choice: str) -> None:
     """Whatever a reader finds in a whole second stays what that second was, and in the end all of it is there."""
     started = time.monotonic()

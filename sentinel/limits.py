@@ -284,8 +284,8 @@ MAX_CAPTURE_FILE_BYTES = 256 * MIB
 MAX_ERSPAN_DATAGRAM_BYTES = 65_535
 # Packets received at a time: at 562 octets 144 KB, some 0.1 ms of work; the longest take 16 MiB.
 ERSPAN_BATCH_PACKETS = 256
-# Seconds that more than one packet at a time let wait: at 200,000 a second 40 of them.
-ERSPAN_LINGER_S = 0.0002
+# Seconds to wait for more where several, but less than a batch, came at a time: at 200,000 a second 200 come meanwhile.
+ERSPAN_LINGER_S = 0.001
 # Addresses whose text is kept, some 150 octets each: the hosts of all captures, and forged ones only drive out others.
 ADDRESS_TEXTS_KEPT = 4_096
 # Files of captures in all, the oldest of ended ones going first: one each for the ended captures that are remembered.

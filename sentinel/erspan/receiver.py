@@ -201,8 +201,8 @@ class Receiver:
                     return
                 if not stopping:
                     stopping_since = now
-                    if self._batches is not None and max(taken, default=0) > 1:
-                        # They come in quick succession: one waking for some of them costs less than one for each.
+                    if self._batches is not None and 1 < max(taken, default=0) < ERSPAN_BATCH_PACKETS:
+                        # They come in quick succession: one waking for many of them costs less than one for each.
                         time.sleep(ERSPAN_LINGER_S)
 
     def _drain(self, source: _Socket) -> int:

@@ -38,6 +38,8 @@ from sentinel.sflow.listener import BatchReceiver
 
 log = logging.getLogger(__name__)
 VARIABLE = "SENTINEL_SCAN"
+# They are built together: an old build that lacks one is none.
+_COMPILED = ("sentinel._receive", "sentinel.scan._native", "sentinel.erspan._native")
 Implementation = Literal["python", "native"]
 Rest = tuple[int, int, int, int]
 """Of flows not told one by one: packets, bytes, samples, rows."""
@@ -82,7 +84,8 @@ def chosen(choice: str | None = None) -> tuple[Implementation, str]:
     if choice not in {"auto", "native"}:
         raise ConfigError(VARIABLE, [f"{choice!r}, expected auto, python or native"])
     try:
-        importlib.import_module("sentinel.scan._native")
+        for part in _COMPILED:
+            importlib.import_module(part)
     except ImportError as error:
         if choice == "native":
             raise ConfigError(VARIABLE, [f"native, but the compiled scan cannot be loaded: {error}"]) from error

@@ -17,6 +17,7 @@ import pytest
 from sentinel.erspan.files import CaptureFiles
 from sentinel.erspan.receiver import Receiver
 from sentinel.recording import packets
+from sentinel.scanning import Implementation, receiver_of
 
 RATE_PPS = 30_000
 SIZE = 512
@@ -52,10 +53,15 @@ def can_open_raw() -> bool:
     return True
 
 
+@pytest.mark.parametrize("choice", ["python", "native"])
 @pytest.mark.parametrize("kind", ["raw", "udp"])
-def test_thirty_thousand_packets_a_second(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_thirty_thousand_packets_a_second(
+    tmp_path: Path, kind: str, choice: Implementation, capsys: pytest.CaptureFixture[str]
+) -> None:
     if kind == "raw" and not can_open_raw():
         pytest.skip("no raw sockets here")
+    if choice == "native":
+        pytest.importorskip("sentinel.erspan._native", reason="the compiled keeper was not built")
     files = CaptureFiles(tmp_path, 1 << 30)
     files.start()
     receiver = Receiver(
@@ -64,6 +70,7 @@ def test_thirty_thousand_packets_a_second(tmp_path: Path, kind: str, capsys: pyt
         expected=lambda *_: "c1",
         raw=("127.0.0.1",) if kind == "raw" else (),
         gre_in_udp=("127.0.0.1", 0) if kind == "udp" else None,
+        batches=receiver_of(choice),
     )
     receiver.start()
     total = int(RATE_PPS * SECONDS)
@@ -82,7 +89,7 @@ def test_thirty_thousand_packets_a_second(tmp_path: Path, kind: str, capsys: pyt
     files.stop()
     with capsys.disabled():
         print(
-            f"\n{kind}: {total} packets at {float(sent.stdout):,.0f}/s: {counters.frames} kept, "
+            f"\n{kind}, {choice}: {total} packets at {float(sent.stdout):,.0f}/s: {counters.frames} kept, "
             f"{counters.kernel_drops} dropped by the kernel, {used / total * 1e6:.1f} µs of processor time each"
         )
     assert counters.packets + counters.kernel_drops == total

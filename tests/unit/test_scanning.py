@@ -19,10 +19,10 @@ from tests.support.traffic import LEAF1, LISTED, blacklist, datagram, flow, fram
 from tests.support.twins import native
 
 
-@pytest.fixture
-def not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkout that was never built."""
-    monkeypatch.setitem(sys.modules, "sentinel.scan._native", None)
+@pytest.fixture(params=["sentinel._receive", "sentinel.scan._native", "sentinel.erspan._native"])
+def not_built(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout that was never built, or before this part came to it."""
+    monkeypatch.setitem(sys.modules, request.param, None)
 
 
 @pytest.fixture(params=["python", "native"])

@@ -195,7 +195,9 @@ cdef class Flows:
     cdef inline void prefetch_row(self, uint64_t hashed) noexcept nogil:
         cdef uint32_t slot = self._slots[hashed & self._mask]
         if slot:
+            # A row is 104 octets: what it counts stands behind its key, in the next line of memory.
             prefetch(&self._rows[(slot & 0xFFFFFF) - 1])
+            prefetch(&self._rows[(slot & 0xFFFFFF) - 1].last)
 
     cdef void count_hashed(
         self, const FlowKey *key, uint64_t hashed, uint32_t rate, uint32_t frame_length, double at

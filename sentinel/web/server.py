@@ -122,6 +122,8 @@ class WebServer:
         self._server.pull_trigger()
         self._thread.join()
         self._thread = None
+        # Not by the thread itself: it may be through before the line that wakes it.
+        self._server.trigger.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -164,7 +166,6 @@ class WebServer:
             with contextlib.suppress(OSError):
                 channel.handle_close()
         self._server.task_dispatcher.shutdown(timeout=WEB_STOP_GRACE_S)
-        self._server.trigger.close()
 
     def _busy(self) -> bool:
         channels = list(self._server.active_channels.values())

@@ -301,6 +301,19 @@ def test_stop_ends_while_long_polls_wait_and_they_are_answered() -> None:
         assert b'"events":[]' in all_of(client)
 
 
+def test_stop_where_the_serving_thread_is_through_before_it_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(FakeBackend()) as server:
+        stopping, thread = server._stopping, server._thread
+        assert thread is not None
+        said = stopping.set
+
+        def say_and_wait() -> None:
+            said()
+            thread.join()
+
+        monkeypatch.setattr(stopping, "set", say_and_wait)
+
+
 def test_stop_ends_while_a_backend_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "WEB_STOP_GRACE_S", 0.3)
     backend, go = FakeBackend(), threading.Event()

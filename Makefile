@@ -8,10 +8,11 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_SECONDS ?= 60
 # What a set-up depends on: another version of these is installed, and compiled, anew.
 SOURCES := pyproject.toml setup.py $(wildcard sentinel/*.pyx sentinel/*.pxd sentinel/*/*.pyx sentinel/*/native/*.pxi)
 
-.PHONY: demo test unit lint types sim quality bench lab-qemu wheel shim clean
+.PHONY: demo test unit lint types sim quality fuzz bench lab-qemu wheel shim clean
 
 demo: $(VENV)/.run ## a compromised host being caught, on an emulated fabric
 	@$(BIN)/sentinel demo $(DEMO_ARGS)
@@ -34,6 +35,11 @@ sim: $(VENV)/.test ## 1,000 seeds of a virtual day each: captures against a fabr
 quality: $(VENV)/.test ## how good the decisions are under small and large budgets, against "everything, first come"
 	$(BIN)/python -m tests.sim --quality --seeds 4
 
+fuzz: $(VENV)/.test ## hostile input, guided by coverage: FUZZ_SECONDS for the two scans, a quarter of it for each other reader
+	-@PYTHON=$(PYTHON) deploy/prepare.sh fuzz
+	-@$(BIN)/python -m pip install -q --only-binary atheris --group fuzz
+	PYTHON=$(BIN)/python tests/fuzz/run.sh $(FUZZ_SECONDS)
+
 bench: $(VENV)/.test ## what a sample costs, against the machine's own limit (--json FILE with BENCH_ARGS)
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
@@ -49,7 +55,7 @@ shim: $(BIN)/python ## dist/switch-acl-api.pyz, the one file a switch needs (Pyt
 	$(BIN)/python deploy/switch/build_zipapp.py dist/switch-acl-api.pyz
 
 clean:
-	rm -rf $(VENV) dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .fuzz dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@PYTHON=$(PYTHON) deploy/prepare.sh run

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-# Makes sure that what the given purpose needs from Debian or Ubuntu is there: run | test.
+# Makes sure that what the given purpose needs from Debian or Ubuntu is there: run | test | fuzz.
 # As root it installs what is missing; otherwise it prints the line to type and exits 2.
 set -eu
 
@@ -41,6 +41,8 @@ if [ "$purpose" = test ]; then
         need iputils-ping sh -c 'command -v ping'
     fi
 fi
+# Coverage of compiled code; the fuzzer itself comes with atheris.
+[ "$purpose" != fuzz ] || need clang sh -c 'command -v clang'
 
 [ -n "$missing" ] || exit 0
 line="apt-get install -y --no-install-recommends$missing"

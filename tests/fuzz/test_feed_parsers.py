@@ -15,33 +15,32 @@ from sentinel.blacklist.networks import Networks
 from sentinel.blacklist.rules import sift
 from sentinel.blacklist.text import decode, is_html
 
-TOKENS = st.sampled_from(
-    [
-        *("203.0.113.7", "203.0.113.0/24", "2001:db8::1", "2001:db8::/32", "10.0.0.1", "0.0.0.0/0", "::/0", "/24", "-"),
-        *(
-            "#",
-            ";",
-            "//",
-            "# Rev 7",
-            "#fields",
-            "\t",
-            " ",
-            ",",
-            "\n",
-            "\r\n",
-            "\r",
-            "\0",
-            "\ufeff",
-            '"',
-            "{",
-            "}",
-            "[",
-            "]",
-        ),
-        *("ExitAddress", "Intel::ADDR", "Intel::SUBNET", "indicator", "indicator_type", "cidr", "type", "metadata"),
-        *("null", "1e999", "-1", "99999999999999999999", "١", "\ud800", "records", ":", "\\"),
-    ]
-)
+WORDS = [
+    *("203.0.113.7", "203.0.113.0/24", "2001:db8::1", "2001:db8::/32", "10.0.0.1", "0.0.0.0/0", "::/0", "/24", "-"),
+    *(
+        "#",
+        ";",
+        "//",
+        "# Rev 7",
+        "#fields",
+        "\t",
+        " ",
+        ",",
+        "\n",
+        "\r\n",
+        "\r",
+        "\0",
+        "\ufeff",
+        '"',
+        "{",
+        "}",
+        "[",
+        "]",
+    ),
+    *("ExitAddress", "Intel::ADDR", "Intel::SUBNET", "indicator", "indicator_type", "cidr", "type", "metadata"),
+    *("null", "1e999", "-1", "99999999999999999999", "١", "\ud800", "records", ":", "\\"),
+]
+TOKENS = st.sampled_from(WORDS)
 PIECES = st.lists(st.one_of(TOKENS, st.text(max_size=8)), max_size=60).map("".join)
 
 

@@ -5,7 +5,7 @@
 import importlib.util
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,9 @@ from sentinel.scan.plain import PlainScan, Received
 from sentinel.sflow.admission import Admission
 from sentinel.sflow.agents import AgentTable
 from tests.support.traffic import LEAF1, blacklist
+
+if TYPE_CHECKING:
+    from sentinel._receive import Batch
 
 # Every address is listed, some several times, and a few are allowed again.
 EVERYTHING = blacklist(
@@ -51,17 +54,17 @@ class Twins:
             admissions[1], module.Health(max_streams), destinations, module.Flows(max_flows)
         )
 
-    def feed(self, batch: Sequence[Received], *, take: bool = True) -> int:
-        """Scan one batch; the number of matches."""
-        one, other = self.plain.scan(batch, self.lists), self.native.scan(batch, self.lists)
+    def feed(self, batch: Sequence[Received], compiled: "Batch | None" = None, *, take: bool = True) -> int:
+        """Scan one batch, which the compiled scan gets as ``compiled`` where given; the number of matches."""
+        one, other = self.plain.scan(batch, self.lists), self.native.scan(compiled or batch, self.lists)
         assert other.matches == one.matches
         assert other.counters_samples == one.counters_samples
         assert self.native.counters == self.plain.counters
         assert self.native.refusals() == self.plain.refusals()
-        plain, compiled = self.plain.agents, self.native.agents
+        plain, health = self.plain.agents, self.native.agents
         assert plain is not None
-        assert compiled.snapshot() == plain.snapshot()
-        assert (compiled.overflow, compiled.sources_overflow) == (plain.overflow, plain.sources_overflow)
+        assert health.snapshot() == plain.snapshot()
+        assert (health.overflow, health.sources_overflow) == (plain.overflow, plain.sources_overflow)
         assert self.plain.flows is not None
         assert (len(self.native.flows), self.native.flows.evicted) == (len(self.plain.flows), self.plain.flows.evicted)
         if take:

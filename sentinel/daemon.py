@@ -55,6 +55,8 @@ TICK_S = 1
 RECONCILE_S = 300
 FEEDS_S = 30
 REFUSED_S = 60
+# What a power cut may take of the store.
+SYNC_S = 5
 
 # sFlow v5: a counter that the agent does not keep is all ones.
 UNKNOWN_COUNTER = 0xFFFFFFFF
@@ -274,6 +276,7 @@ class Daemon:
         add(self._refresh_feeds, id="feeds-now")
         add(self._protect_shims, id="shims-now")
         add(self._protect_shims, "interval", hours=1, id="shims")
+        add(self._sync, "interval", seconds=SYNC_S, id="sync")
         add(self._purge, "interval", hours=1, id="purge")
         if self.files is not None:
             add(self._expire_files, "interval", minutes=1, args=[self.files], id="files")
@@ -475,6 +478,12 @@ class Daemon:
         host, port = self.settings.web.listen
         app = create_app(self.backend, Guard(host, self.settings.web.hosts, tokens), polls, self.web_counters, streams)
         return WebServer(app, host, port, polls, self.web_counters, streams)
+
+    def _sync(self) -> None:
+        try:
+            self.store.sync()
+        except StoreError as error:
+            log.warning("%s", error)
 
     def _purge(self) -> None:
         try:

@@ -333,6 +333,8 @@ MAX_FIGURE = 2**63 - 1
 MAX_OUTER_VLAN_TAGS = 4
 # Matches waiting for the decision thread: some ten seconds of a forged flood; ~600 B each, so 60 MB at most.
 MAX_WAITING_MATCHES = 100_000
+# Pages of 4 KiB that the store's log may grow to when nobody brings it to the disk: 64 MiB, some 2,000 changes.
+STORE_LOG_PAGES = 16_384
 # Ended captures kept for people and for holding pairs back, by count and age.
 MAX_ENDED_CAPTURES = 10_000
 ENDED_CAPTURES_KEPT_S = 30 * 86_400.0

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from sentinel.errors import StoreError
+from sentinel.limits import STORE_LOG_PAGES
 from sentinel.model import Capture, Indicator, Mirror
 
 SCHEMA_VERSION = 1
@@ -127,6 +128,16 @@ class Store:
         except SQLAlchemyError as error:
             raise _store_error("cannot be purged", error) from error
 
+    def sync(self) -> None:
+        """Bring what was committed to the disk; commits go on meanwhile. Nothing to do where each commit does it."""
+        try:
+            engine = self._opened()
+            if engine.dialect.name == "sqlite":
+                with engine.connect() as db:
+                    db.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        except SQLAlchemyError as error:
+            raise _store_error("cannot be brought to the disk", error) from error
+
     def _read(self, chosen: "sa.ColumnElement[bool]", order: Any, most: int | None = None) -> list[Capture]:
         try:
             with self._opened().connect() as db:
@@ -151,10 +162,17 @@ def _sqlite_settings(connection: Any, record: object) -> None:
     del record
     cursor = connection.cursor()
     # NORMAL: what is committed outlives this process however it ends, and an install does not wait for the disk. A
-    # power cut may take the last commits with it, whole ones: a rule forgotten so is taken for an orphan when its
-    # switch is listed at the next start, or its lease ends it; one that was being removed is installed once more and
-    # ends by its capture's clock.
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=2000", "foreign_keys=ON"):
+    # power cut may take the commits since the last sync() with it, whole ones: a rule forgotten so is taken for an
+    # orphan when its switch is listed at the next start, or its lease ends it; one that was being removed is installed
+    # once more and ends by its capture's clock.
+    # No commit syncs in passing (SQLite's own way, every thousand pages), unless nobody calls sync().
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        f"wal_autocheckpoint={STORE_LOG_PAGES}",
+        "busy_timeout=2000",
+        "foreign_keys=ON",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

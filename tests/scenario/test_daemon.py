@@ -123,6 +123,15 @@ def test_a_restart_with_a_live_capture_writes_nothing(make: Make) -> None:
     assert fabric.leaf1.installs() == commits
 
 
+def test_captures_reach_the_disk_within_seconds(make: Make, tmp_path: Path) -> None:
+    fabric = make(quiet='"60s"').start()
+    fabric.agents[LEAF1].send(tcp_frame())
+    [capture] = until(lambda: fabric.sentinel.captures("active"), what="active")
+    # Not in the log beside it: that one a power cut takes.
+    stored = tmp_path / "state" / "sentinel.db"
+    until(lambda: capture["id"].encode() in stored.read_bytes(), what="the capture is on disk")
+
+
 def test_the_switch_forgets_by_itself_when_the_daemon_is_killed(make: Make) -> None:
     fabric = make(**FAST).start()
     fabric.agents[LEAF1].send(tcp_frame())

@@ -148,3 +148,18 @@ def test_an_install_does_not_wait_for_the_disk(store: Store) -> None:
     with store._opened().connect() as db:
         assert db.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert db.exec_driver_sql("PRAGMA synchronous").scalar() == 1
+
+
+def test_only_sync_brings_changes_to_the_file(store: Store, path: Path) -> None:
+    before = path.stat().st_size
+    for n in range(400):
+        store.save([replace(CAPTURE, id=f"c{n}", mirrors=())])
+    assert path.stat().st_size == before
+    store.sync()
+    assert path.stat().st_size > before
+
+
+def test_what_cannot_be_synced_is_a_store_error(store: Store, path: Path) -> None:
+    store.close()
+    with pytest.raises(StoreError, match="not open"):
+        store.sync()

@@ -34,6 +34,18 @@ def test_what_is_made_meanwhile_is_looked_at_neither_then_nor_later() -> None:
     assert not any(found is made for found in gc.get_objects())
 
 
+def test_cycles_given_up_before_are_not_kept_for_ever() -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    given_up = weakref.ref(Cycle())
+    with collector_resting():
+        pass
+    gc.collect()
+    assert given_up() is None
+
+
 def test_where_it_rested_already_it_goes_on_resting() -> None:
     with collector_resting():
         with collector_resting():

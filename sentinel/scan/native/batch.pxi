@@ -7,6 +7,7 @@ cdef enum:
     MAX_RECORDS = MAX_DATAGRAM_C // 8
     # Pairs that records tell of: two by translated addresses, one by each of the four formats of tunnels.
     MAX_TOLD = 6
+    MAX_OF_SAMPLE = MAX_LAYERS + MAX_TOLD
 
 cdef struct Address:
     uint8_t octets[16]
@@ -43,17 +44,18 @@ cdef struct PairRow:
     int layer
     int64_t vni
 
-# A flow sample whose pairs wait to be looked up; its layers are walked in place, those of told pairs stand behind them.
+# A flow sample whose pairs wait to be looked up. It has room for MAX_OF_SAMPLE layers, which are walked in place, and as
+# many pairs; the layers of told pairs stand behind the header's.
 cdef struct Sample:
     Incoming *incoming
+    PairRow *pairs
+    Layer *layers
     Head head
     int n_pairs
     # The innermost pair of the header is who talks: counted as a flow.
     bint counted
     uint64_t flow_hash
     FlowKey flow
-    PairRow pairs[MAX_LAYERS + MAX_TOLD]
-    Layer layers[MAX_LAYERS + MAX_TOLD]
 
 
 cdef str sender_of(const Incoming *incoming):

@@ -7,7 +7,7 @@ cdef enum:
     # Samples gathered before their pairs are looked up.
     QUEUE = 32
     # Addresses of these that may be listed: both of every pair.
-    CANDIDATES = QUEUE * (MAX_LAYERS + MAX_TOLD) * 2
+    CANDIDATES = QUEUE * MAX_OF_SAMPLE * 2
     # Hits gathered before Python is told: taking the GIL may mean to wait for it.
     HITS = 512
 
@@ -41,6 +41,11 @@ cdef class Lookup:
     cdef uint64_t matches
     cdef Sample _queue[QUEUE]
     cdef int _n_queue
+    # What the samples have used of their room, close together: most have one layer of fifteen.
+    cdef Layer _layers[QUEUE * MAX_OF_SAMPLE]
+    cdef PairRow _pairs[QUEUE * MAX_OF_SAMPLE]
+    cdef int _n_layers
+    cdef int _n_pairs
     cdef Candidate _candidates[CANDIDATES]
     cdef int _n_candidates
     cdef Hit _hits[HITS]
@@ -52,7 +57,7 @@ cdef class Lookup:
     cdef int begin(self, Frozen tables, list matches) except -1:
         self._tables = tables
         self._matches = matches
-        self._n_queue = self._n_hits = 0
+        self._n_queue = self._n_layers = self._n_pairs = self._n_hits = 0
         return 0
 
     cdef int end(self) except -1 nogil:
@@ -62,20 +67,21 @@ cdef class Lookup:
 
     cdef inline Sample *place(self) except NULL nogil:
         """Where the next sample may be walked; it counts only when it is added."""
+        cdef Sample *sample
         if self._n_queue == QUEUE:
             self._look_up()
-        return &self._queue[self._n_queue]
+        sample = &self._queue[self._n_queue]
+        sample.layers = &self._layers[self._n_layers]
+        sample.pairs = &self._pairs[self._n_pairs]
+        return sample
 
     cdef inline void add(self, int agent, int n_header) noexcept nogil:
         """The sample in the last place given; the last of its first ``n_header`` pairs is its flow, of flow agent
         number ``agent``."""
         cdef Sample *sample = &self._queue[self._n_queue]
-        cdef int k
         self.pairs += sample.n_pairs
         if sample.n_pairs == 0:
             return
-        for k in range(sample.n_pairs):
-            self._prefetch(&sample.layers[sample.pairs[k].at])
         sample.counted = False
         if self._flows is not None and n_header and not sample.head.discard:
             if agent < 0:
@@ -83,6 +89,15 @@ cdef class Lookup:
             else:
                 self._flow_of(sample, &sample.pairs[n_header - 1], agent)
         self._n_queue += 1
+        self._n_pairs += sample.n_pairs
+        # Layers behind that of the last pair have no addresses.
+        self._n_layers += sample.pairs[sample.n_pairs - 1].at + 1
+
+    cdef inline void fetch(self, const Sample *sample) noexcept nogil:
+        """Have what the first tests of the sample's pairs read on its way; best some time before it is added."""
+        cdef int k
+        for k in range(sample.n_pairs):
+            self._prefetch(&sample.layers[sample.pairs[k].at])
 
     cdef inline void _prefetch(self, const Layer *layer) noexcept nogil:
         if layer.src_family == 4:
@@ -129,7 +144,7 @@ cdef class Lookup:
                 self._flows.count_hashed(
                     &sample.flow, sample.flow_hash, sample.head.rate, sample.head.frame_length, sample.incoming.at
                 )
-        self._n_queue = 0
+        self._n_queue = self._n_layers = self._n_pairs = 0
         return 0
 
     cdef inline void _gather(self, int at) noexcept nogil:

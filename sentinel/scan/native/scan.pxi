@@ -260,7 +260,7 @@ cdef class NativeScan:
         cdef Sample *sample
         cdef Head *head
         cdef uint32_t announced
-        cdef int n, i, bad_records = 0, depth = 0
+        cdef int n, i, n_header, bad_records = 0, depth = 0
         cdef bint telling = False
         cdef int64_t size
         if end - at < (44 if tag == 3 else 32):
@@ -290,6 +290,8 @@ cdef class NativeScan:
                 telling = telling or tells_of_pairs(record.tag)
         if depth == 0:
             depth = from_records(data, self._records, n, sample.layers, &head.frame_length)
+        n_header = self._pairs_of(sample, depth, n if telling else 0)
+        self._lookup.fetch(sample)
         if head.discard:
             self._counts.discards += 1
         else:
@@ -299,11 +301,11 @@ cdef class NativeScan:
                 stream, head.discard, head.source_class, head.source_index, head.sequence, head.rate, head.drops
             )
             self._note_records(stream, n, bad_records)
-        self._pairs_of(sample, number, depth, n if telling else 0)
+        self._lookup.add(number, n_header)
         return 0
 
-    cdef inline void _pairs_of(self, Sample *sample, int number, int depth, int n_telling) noexcept nogil:
-        """The pairs of the sample's ``depth`` layers, and of its first ``n_telling`` records, on to be looked up."""
+    cdef inline int _pairs_of(self, Sample *sample, int depth, int n_telling) noexcept nogil:
+        """Fill in the pairs of ``depth`` layers and of ``n_telling`` records; how many are the layers'."""
         cdef bint mirror = header_pairs(sample, depth, self._destinations, self._n_destinations)
         cdef int n_header = sample.n_pairs
         if mirror:
@@ -314,7 +316,7 @@ cdef class NativeScan:
             )
         if not mirror and sample.n_pairs == 0:
             self._counts.without_addresses += 1
-        self._lookup.add(number, n_header)
+        return n_header
 
     cdef inline void _note_records(self, int32_t stream, int n, int bad_records) noexcept nogil:
         cdef int i

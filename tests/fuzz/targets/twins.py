@@ -190,7 +190,7 @@ def _places(body: bytes, chance: random.Random, count: int) -> bytes:
         )
         kind = (V6 if bits == 128 else 0) | chance.choice((0, 0, 0, ALLOWED, FLIPPED, SECOND_FEED))
         bit = (bits - length - chance.randrange(2)) % bits
-        made += pack(">BBHB", kind, length, body.find(packed), bit)
+        made += pack(">BBHB", kind, length, max(0, body.find(packed)), bit)
     return made
 
 

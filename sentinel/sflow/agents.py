@@ -9,6 +9,7 @@ restarted when its uptime went back, or its numbers went back by more than reord
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from sentinel.limits import (
     AGENT_FORGOTTEN_S,
@@ -85,7 +86,7 @@ class _Stream:
 
 
 class AgentTable:
-    """Streams by (agent, sub-agent), bounded: at the bound a stream that has long been silent makes room, else nobody.
+    """Streams by (agent, sub-agent), bounded: at the bound those that have long been silent make room, else nobody.
 
     ``overflow`` counts datagrams of streams that found no room, ``sources_overflow`` samples of such data sources.
     """
@@ -139,12 +140,11 @@ class AgentTable:
         return [_health(agent, sub_agent, stream) for (agent, sub_agent), stream in streams]
 
     def _make_room(self, now: float) -> bool:
-        key, stream = next(iter(self._streams.items()))
-        if now - stream.last_seen < AGENT_FORGOTTEN_S:
-            return False
-        del self._streams[key]
-        self._sources -= len(stream.sources)
-        return True
+        gone = list(takewhile(lambda item: now - item[1].last_seen >= AGENT_FORGOTTEN_S, self._streams.items()))
+        for key, stream in gone:
+            del self._streams[key]
+            self._sources -= len(stream.sources)
+        return bool(gone)
 
     def _sample(self, stream: _Stream, sample: Sample) -> None:
         if isinstance(sample, BadSample):

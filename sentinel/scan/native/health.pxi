@@ -114,6 +114,8 @@ cdef class Health:
     cdef int32_t *_slots
     cdef uint64_t _slot_mask
     cdef int32_t _oldest
+    # Streams that were forgotten, chained by `older`.
+    cdef int32_t _free
     cdef int32_t _newest
     cdef Source *_sources
     cdef uint64_t _source_mask
@@ -135,7 +137,7 @@ cdef class Health:
             raise MemoryError
         self._seed = seed_of(self._sources)
         memset(self._slots, 0xFF, slots * sizeof(int32_t))
-        self._oldest = self._newest = -1
+        self._oldest = self._newest = self._free = -1
 
     def __dealloc__(self):
         free(self._streams)
@@ -275,49 +277,56 @@ cdef class Health:
     cdef int32_t _new_stream(self, double now) noexcept nogil:
         cdef int32_t i, room
         cdef void *grown
-        if self._n_streams < self._max_streams:
-            if self._n_streams == self._room:
-                room = min(self._max_streams, max(64, self._room * 2))
-                grown = realloc(self._streams, room * sizeof(Stream))
-                if grown == NULL:
-                    return -1
-                self._streams = <Stream *>grown
-                self._room = room
-            self._n_streams += 1
-            return self._n_streams - 1
-        i = self._oldest
-        if i == -1 or now - self._streams[i].last_seen < AGENT_FORGOTTEN_C:
+        if self._free == -1 and self._n_streams == self._max_streams:
+            self._forget(now)
+        i = self._free
+        if i != -1:
+            self._free = self._streams[i].older
+            return i
+        if self._n_streams == self._max_streams:
             return -1
-        self._remove(i)
-        return i
+        if self._n_streams == self._room:
+            room = min(self._max_streams, max(64, self._room * 2))
+            grown = realloc(self._streams, room * sizeof(Stream))
+            if grown == NULL:
+                return -1
+            self._streams = <Stream *>grown
+            self._room = room
+        self._n_streams += 1
+        return self._n_streams - 1
 
-    cdef void _remove(self, int32_t i) noexcept nogil:
-        """Take a stream and its sources out; the tables are made anew, as this happens once an hour at most a stream."""
-        cdef int32_t other
+    cdef void _forget(self, double now) noexcept nogil:
+        """Take out all streams that were silent for long, and their sources: the tables are made anew once for all."""
+        cdef int32_t i = self._oldest
+        cdef int32_t newer
         cdef uint64_t at, to
         cdef Source *old = self._sources
         cdef Source *fresh
-        self._unlink(i)
-        self._streams[i].used = False
+        if i == -1 or now - self._streams[i].last_seen < AGENT_FORGOTTEN_C:
+            return
+        while i != -1 and now - self._streams[i].last_seen >= AGENT_FORGOTTEN_C:
+            newer = self._streams[i].newer
+            self._unlink(i)
+            self._n_sources -= self._streams[i].sources
+            self._streams[i].used = False
+            self._streams[i].older = self._free
+            self._free = i
+            i = newer
         memset(self._slots, 0xFF, (self._slot_mask + 1) * sizeof(int32_t))
-        for other in range(self._n_streams):
-            if self._streams[other].used:
-                at = self._slot(
-                    self._streams[other].agent, self._streams[other].family, self._streams[other].sub_agent
-                )
-                self._slots[at] = other
+        for i in range(self._n_streams):
+            if self._streams[i].used:
+                at = self._slot(self._streams[i].agent, self._streams[i].family, self._streams[i].sub_agent)
+                self._slots[at] = i
         fresh = <Source *>calloc(self._source_mask + 1, sizeof(Source))
         if fresh == NULL:
             # Sources of a stream that is gone are found by nobody else: the next stream there must not inherit them.
             for at in range(self._source_mask + 1):
-                if old[at].stream == i + 1:
+                if old[at].stream > 0 and not self._streams[old[at].stream - 1].used:
                     old[at].stream = -1
-            self._n_sources -= self._streams[i].sources
             return
         self._sources = fresh
-        self._n_sources -= self._streams[i].sources
         for at in range(self._source_mask + 1):
-            if old[at].stream > 0 and old[at].stream != i + 1:
+            if old[at].stream > 0 and self._streams[old[at].stream - 1].used:
                 to = self._source_slot(&old[at])
                 fresh[to] = old[at]
         free(old)

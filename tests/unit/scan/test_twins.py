@@ -273,7 +273,7 @@ def test_any_samples(samples: list[tuple[int, bytes]]) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 3),
+            st.integers(0, 5),
             st.sampled_from((0, 1, 2, 3, 70, 500, 2**31, 2**32 - 70, 2**32 - 1)),
             st.sampled_from((0, 1, 5_000, 3_600_000, 2**32 - 1)),
             st.sampled_from((0.0, 1.0, 4_000.0)),
@@ -282,12 +282,24 @@ def test_any_samples(samples: list[tuple[int, bytes]]) -> None:
     )
 )
 def test_streams_that_jump_restart_and_are_forgotten(steps: list[tuple[int, int, int, float]]) -> None:
-    both, now = Twins(max_streams=2), 0.0
+    both, now = Twins(max_streams=3), 0.0
     for sub_agent, sequence, uptime_ms, later in steps:
         now += later
         sample = flow(frame(packet()), sequence=sequence, sampling_rate=sequence, source_index=sub_agent)
         sample = sample[:28] + uptime_ms.to_bytes(4, "big") + sample[32:]
         both.feed([(encode.datagram(LEAF1, sub_agent, sequence, uptime_ms, [sample]), LEAF1, now)])
+
+
+def test_all_that_were_silent_for_long_are_forgotten_at_once_and_their_places_taken_again() -> None:
+    both = Twins(max_streams=40)
+    sample = flow(frame(packet()))
+    for now, sub_agents in ((0.0, range(40)), (1.0, range(5)), (3_600.5, range(40, 80)), (3_600.6, range(3))):
+        for sub_agent in sub_agents:
+            both.feed([(encode.datagram(LEAF1, sub_agent, 1, 1, [sample, sample]), LEAF1, now)])
+    told = both.native.agents.snapshot()
+    assert [each.sub_agent for each in told] == [*range(5), *range(40, 75)]
+    assert [each.samples for each in told] == [6] * 3 + [4] * 2 + [2] * 35
+    assert both.native.agents.overflow == 5
 
 
 def test_more_sources_tags_and_rates_than_are_kept() -> None:

@@ -119,6 +119,15 @@ def test_a_full_table_counts_what_finds_no_room_until_a_stream_falls_silent() ->
     assert (table.overflow, [each.sub_agent for each in table.snapshot()]) == (1, [0, 2])
 
 
+def test_all_that_were_silent_for_long_make_room_at_once_and_what_they_held_is_free() -> None:
+    table = AgentTable(max_streams=3)
+    for sub_agent in range(3):
+        table.note(datagram.decode(encode.datagram(AGENT, sub_agent, 1, 1, [flow(1)])), "10.0.0.9", float(sub_agent))
+    table.observe(AGENT, 3, 1, 1, limits.AGENT_FORGOTTEN_S + 1)
+    assert [each.sub_agent for each in table.snapshot()] == [2, 3]
+    assert table._sources == 1
+
+
 def test_data_sources_rates_and_tags_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_DATA_SOURCES_PER_STREAM", 2)
     monkeypatch.setattr(module, "MAX_SAMPLING_RATES_KEPT", 2)

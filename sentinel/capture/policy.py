@@ -5,8 +5,10 @@
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from sentinel import limits
 from sentinel.model import Detection, Direction, Evidence, Indicator
 
 _EVIDENCE_RANK: dict[Evidence, int] = {"contacted": 0, "answered": 1, "initiated": 2}
@@ -36,6 +38,9 @@ class Threshold:
 
     def covers(self, indicator: Indicator) -> bool:
         return self.feed in {None, indicator.feed} and self.group in {None, indicator.group}
+
+
+_DEFAULT = Threshold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ def pair_of(detection: Detection) -> tuple[str, str]:
 
 
 def threshold_of(indicator: Indicator, policy: Policy) -> Threshold:
-    return next((t for t in policy.thresholds if t.covers(indicator)), Threshold())
+    return next((t for t in policy.thresholds if t.covers(indicator)), _DEFAULT)
 
 
 def urgency(detection: Detection, policy: Policy, *, person: bool = False) -> Urgency:
@@ -114,7 +119,7 @@ def urgency(detection: Detection, policy: Policy, *, person: bool = False) -> Ur
 def wanted(detection: Detection, policy: Policy) -> Refusal | None:
     """Whether what is known asks for a capture: one indicator whose threshold is met is enough."""
     refusal: Refusal | None = None
-    thresholds = [threshold_of(indicator, policy) for indicator in detection.indicators] or [Threshold()]
+    thresholds = [threshold_of(indicator, policy) for indicator in detection.indicators] or [_DEFAULT]
     for threshold in thresholds:
         found = _below(detection, threshold, policy)
         if found is None:
@@ -165,6 +170,8 @@ class Protected:
     def __init__(self, policy: Policy) -> None:
         self._networks = [(ipaddress.ip_network(p), p) for p in policy.never_capture]
         self._hosts = {policy.erspan_destination: "is the ERSPAN destination"}
+        # What an address says by itself never changes, and a pair that is refused is asked about every second.
+        self._of_itself = lru_cache(limits.MAX_REFUSALS_KEPT)(self._refusal_of_itself)
 
     def add(self, addresses: Iterable[str], why: str) -> None:
         for address in addresses:
@@ -174,10 +181,16 @@ class Protected:
         for host in pair:
             if host in self._hosts:
                 return Refusal("protected", f"{host} {self._hosts[host]}")
-            address = ipaddress.ip_address(host)
-            if address.is_multicast or address.is_loopback or address.is_unspecified or host == "255.255.255.255":
-                return Refusal("not_a_host", f"{host} is not the address of one machine")
-            for network, text in self._networks:
-                if address.version == network.version and address in network:
-                    return Refusal("never_capture", f"{host} is in never_capture ({text})")
+            refusal = self._of_itself(host)
+            if refusal is not None:
+                return refusal
+        return None
+
+    def _refusal_of_itself(self, host: str) -> Refusal | None:
+        address = ipaddress.ip_address(host)
+        if address.is_multicast or address.is_loopback or address.is_unspecified or host == "255.255.255.255":
+            return Refusal("not_a_host", f"{host} is not the address of one machine")
+        for network, text in self._networks:
+            if address.version == network.version and address in network:
+                return Refusal("never_capture", f"{host} is in never_capture ({text})")
         return None

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much of a conversation was seen: scaled by the sampling rate, and never counted twice.
 
-A packet is sampled at every hop, and on one switch again at its way out where egress is sampled as well. So sums are
-kept per agent and, within it, apart for both sides of the switch; the detection's figures are the larger side of the
-agent with most packets.
+A packet is sampled at every hop, and on one switch again at its way out where egress is sampled as well. So samples of
+both sides of a switch are kept apart, and the detection's figures are the larger side of the agent with most packets.
 """
 
 import math
@@ -26,33 +25,22 @@ class Tally:
         self.packets = 0
         self.bytes = 0
 
-    def add(self, rate: int, frame_length: int) -> None:
-        self.samples += 1
-        self.packets = min(self.packets + rate, limits.MAX_FIGURE)
-        self.bytes = min(self.bytes + frame_length * rate, limits.MAX_FIGURE)
+    def add(self, match: Match) -> None:
+        """One sample: never fewer packets than itself, even where an agent reports a rate of 0."""
+        rate = match.sampling_rate or 1
+        self._add(1, rate, match.frame_length * rate)
 
+    def plus(self, other: "Tally") -> "Tally":
+        """Both together."""
+        sum_ = Tally()
+        for each in (self, other):
+            sum_._add(each.samples, each.packets, each.bytes)
+        return sum_
 
-class AgentTally:
-    """One agent's sums, by the side of the switch that was sampled."""
-
-    __slots__ = ("egress", "ingress", "sources")
-
-    def __init__(self) -> None:
-        self.ingress = Tally()
-        self.egress = Tally()
-        self.sources = 0
-
-    def add(self, match: Match, rate: int) -> None:
-        (self.egress if sampled_at_egress(match) else self.ingress).add(rate, match.frame_length)
-
-    def figure(self) -> Tally:
-        """The side that saw more."""
-        return max(self.ingress, self.egress, key=_size)
-
-
-def rate_of(match: Match) -> int:
-    """Packets one sample stands for: never fewer than the sample itself, even where an agent reports a rate of 0."""
-    return max(1, match.sampling_rate)
+    def _add(self, samples: int, packets: int, octets: int) -> None:
+        self.samples += samples
+        self.packets = min(self.packets + packets, limits.MAX_FIGURE)
+        self.bytes = min(self.bytes + octets, limits.MAX_FIGURE)
 
 
 def sampled_at_egress(match: Match) -> bool:
@@ -60,12 +48,14 @@ def sampled_at_egress(match: Match) -> bool:
     return match.source_class == _IFINDEX and match.source_index == match.output not in {0, match.input}
 
 
-def best(tallies: Iterable[tuple[str, AgentTally]]) -> Tally:
-    """The figure of the agent with most packets; of equals the first by name, so that order never matters."""
-    return max(
-        ((tally.figure(), agent) for agent, tally in sorted(tallies, key=lambda item: item[0])),
-        key=lambda item: _size(item[0]),
-    )[0]
+def best(views: Iterable[tuple[str, Tally, Tally]]) -> Tally:
+    """The larger side of the agent with most packets. Each view: agent, ingress, egress."""
+    sides: dict[tuple[str, bool], Tally] = {}
+    for agent, *tallies in views:
+        for side in ((agent, False), (agent, True)):
+            more = tallies[side[1]]
+            sides[side] = sides[side].plus(more) if side in sides else more
+    return max(sides.values(), key=_size)
 
 
 def error_pct(samples: int) -> float:

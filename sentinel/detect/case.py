@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One open detection while it grows: matches in, a frozen ``Detection`` out."""
 
+from collections import Counter
 from hashlib import blake2b
 from typing import Literal
 
@@ -15,7 +16,17 @@ Pair = tuple[str, str]
 class _View:
     """What one data source of one agent saw."""
 
-    __slots__ = ("capturable", "inbound", "input", "outbound", "output", "sender_is_agent", "tally", "vni")
+    __slots__ = (
+        "capturable",
+        "egress",
+        "inbound",
+        "ingress",
+        "input",
+        "outbound",
+        "output",
+        "sender_is_agent",
+        "vni",
+    )
 
     def __init__(self, match: Match) -> None:
         self.input = match.input
@@ -25,25 +36,29 @@ class _View:
         self.vni = match.vni
         self.outbound = 0
         self.inbound = 0
-        self.tally = amounts.Tally()
+        self.ingress = amounts.Tally()
+        self.egress = amounts.Tally()
 
-    def add(self, match: Match, outbound: bool, rate: int) -> None:
-        self.tally.add(rate, match.frame_length)
-        self.outbound += outbound
-        self.inbound += not outbound
+    def add(self, match: Match, outbound: bool) -> None:
+        (self.egress if amounts.sampled_at_egress(match) else self.ingress).add(match)
+        if outbound:
+            self.outbound += 1
+        else:
+            self.inbound += 1
         self.sender_is_agent = self.sender_is_agent or match.sender == match.agent
 
     def observer(self, key: tuple[str, int, int]) -> Observer:
         agent, source_class, source_index = key
+        tally = self.ingress.plus(self.egress)
         return Observer(
             agent=agent,
             source_class=source_class,
             source_index=source_index,
             input=self.input,
             output=self.output,
-            samples=self.tally.samples,
-            packets=self.tally.packets,
-            bytes=self.tally.bytes,
+            samples=tally.samples,
+            packets=tally.packets,
+            bytes=tally.bytes,
             capturable=self.capturable,
             vni=None if self.capturable else self.vni,
             outbound=self.outbound,
@@ -60,7 +75,6 @@ class Case:
     """
 
     __slots__ = (
-        "_agents",
         "_first",
         "_listed_is_local",
         "_rows",
@@ -111,31 +125,41 @@ class Case:
         self._unlisted_is_local = unlisted_is_local
         self._listed_is_local = listed_is_local
         self._views: dict[tuple[str, int, int], _View] = {}
-        self._agents: dict[str, amounts.AgentTally] = {}
 
     def add(self, match: Match, now: float) -> tuple[list[str], str]:
         """Take one match; returns what changed for a decision, and why its amounts were refused (or ``""``)."""
         changes: list[str] = []
         outbound = self.is_outbound(match)
-        proof = evidence.of(match, outbound)
-        if evidence.RANK[proof] > evidence.RANK[self.evidence]:
+        proof = self._stronger(match, outbound)
+        if proof is not None:
             self.evidence = proof
             changes.append("evidence")
-        before = self.direction
-        self.outbound_seen |= outbound
-        self.inbound_seen |= not outbound
-        if self.direction != before:
-            changes.append("direction")
+        if not self._goes_as_before(outbound):
+            before = self.direction
+            self.outbound_seen |= outbound
+            self.inbound_seen |= not outbound
+            if self.direction != before:
+                changes.append("direction")
         self.samples += 1
         self.active_at = now
-        self.first_seen = min(self.first_seen, match.seen_at)
-        self.last_seen = max(self.last_seen, match.seen_at)
+        if match.seen_at > self.last_seen:
+            self.last_seen = match.seen_at
+        elif match.seen_at < self.first_seen:
+            self.first_seen = match.seen_at
         self.layer = min(self.layer, match.layer)
         return changes, self._observe(match, outbound, changes)
 
     def is_outbound(self, match: Match) -> bool:
         """Whether the match goes outward, as ``direction`` sees it."""
         return direction.is_outbound(match.listed == "destination", self._unlisted_is_local, self._listed_is_local)
+
+    def expects(self, match: Match) -> bool:
+        """Whether the match would change nothing but amounts and times."""
+        view = self._views.get((match.agent, match.source_class, match.source_index))
+        if view is None or not (view.capturable or match.layer):
+            return False
+        outbound = self.is_outbound(match)
+        return self._goes_as_before(outbound) and self._stronger(match, outbound) is None
 
     @property
     def direction(self) -> Direction:
@@ -144,7 +168,7 @@ class Case:
     @property
     def figures(self) -> amounts.Tally:
         """The figures of the agent with most packets."""
-        return amounts.best(self._agents.items())
+        return amounts.best((key[0], view.ingress, view.egress) for key, view in self._views.items())
 
     def snapshot(self, state: Literal["open", "closed", "delisted"] = "open") -> Detection:
         """The detection as it stands; observers by agent and data source."""
@@ -181,26 +205,31 @@ class Case:
 
     def release(self) -> None:
         """Give the observer rows back; the case is closed."""
-        for agent, tally in self._agents.items():
-            self._rows.give_back(agent, tally.sources)
+        for agent, sources in Counter(key[0] for key in self._views).items():
+            self._rows.give_back(agent, sources)
+
+    def _goes_as_before(self, outbound: bool) -> bool:
+        return self.outbound_seen if outbound else self.inbound_seen
+
+    def _stronger(self, match: Match, outbound: bool) -> Evidence | None:
+        """What the match proves, if that is more than what is known."""
+        if self.evidence == evidence.STRONGEST:
+            return None
+        proof = evidence.of(match, outbound)
+        return proof if evidence.RANK[proof] > evidence.RANK[self.evidence] else None
 
     def _observe(self, match: Match, outbound: bool, changes: list[str]) -> str:
         key = (match.agent, match.source_class, match.source_index)
         view = self._views.get(key)
         if view is None:
-            tally = self._agents.get(match.agent)
-            refused = self._rows.refusal(match.agent, tally.sources if tally else 0, len(self._views))
+            sources = sum(key[0] == match.agent for key in self._views)
+            refused = self._rows.refusal(match.agent, sources, len(self._views))
             if refused:
                 return refused
             self._rows.take(match.agent)
-            if tally is None:
-                tally = self._agents[match.agent] = amounts.AgentTally()
-            tally.sources += 1
             view = self._views[key] = _View(match)
             changes.append("observer")
-        rate = amounts.rate_of(match)
-        view.add(match, outbound, rate)
-        self._agents[match.agent].add(match, rate)
+        view.add(match, outbound)
         if match.layer == 0 and not view.capturable:
             view.capturable = True
             changes.append("capturable")

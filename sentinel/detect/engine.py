@@ -73,6 +73,14 @@ class Detector:
             return [self._event("sighted", case, now)]
         return []
 
+    def expects(self, match: Match) -> bool:
+        """Whether ``observe`` would add the match to sums and have nothing to say before the next sign of life.
+
+        May be asked by any thread at any time; beside a thread that observes, the answer is a moment old.
+        """
+        case = self._table.get(pair_of(match))
+        return case is not None and case.crossed and case.expects(match)
+
     def expire(self, now: float) -> list[DetectionEvent]:
         """Announce what waits, as far as allowed, and close what was not seen for the quiet period.
 

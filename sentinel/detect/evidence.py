@@ -35,6 +35,7 @@ fragment may say more. An outbound packet is never less than ``answered``: somet
 from sentinel.model import Evidence, Match
 
 RANK: dict[Evidence, int] = {"contacted": 0, "answered": 1, "initiated": 2}
+STRONGEST: Evidence = "initiated"
 
 _TCP = 6
 _WITH_PORTS = frozenset((_TCP, 17, 33, 132, 136))  # TCP, UDP, DCCP, SCTP, UDP-Lite

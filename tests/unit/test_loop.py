@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from sentinel import limits
+from sentinel import loop as loop_module
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.engine import CaptureEngine
@@ -166,6 +167,91 @@ def test_more_matches_than_fit_are_counted(edges: FakeEdges, monkeypatch: pytest
     idle = Loop(Detector(["10.0.0.0/8"]), engine, edges)
     idle.post_matches(match(src=f"10.0.0.{n}") for n in range(25))
     assert idle.counters["matches_overflow"] == 15
+
+
+class Noting(Detector):
+    """Notes which hosts' matches it is given, and when time passes."""
+
+    def __init__(self) -> None:
+        super().__init__(["10.0.0.0/8"], min_samples=1)
+        self.order: list[str] = []
+
+    def observe(self, match: Match, now: float) -> list[DetectionEvent]:
+        self.order.append(match.src_ip)
+        return super().observe(match, now)
+
+    def expire(self, now: float) -> list[DetectionEvent]:
+        self.order.append("tick")
+        return super().expire(now)
+
+
+OTHERS = ["10.0.0.98", "10.0.0.99"]
+
+
+@pytest.fixture
+def noting() -> Noting:
+    return Noting()
+
+
+@pytest.fixture
+def gathering(edges: FakeEdges, noting: Noting) -> Iterator[Loop]:
+    """A loop that has seen HOST already, and has not started."""
+    made = Loop(noting, CaptureEngine(Policy("automatic", "10.0.0.70"), [], lambda _: False), edges)
+    made.post_matches([match()])
+    while made.step():
+        pass
+    noting.order.clear()
+    yield made
+    made.stop()
+
+
+def test_news_overtakes_what_is_expected(gathering: Loop, noting: Noting) -> None:
+    gathering.post_matches([match(), match()])
+    gathering.post_matches([match(src=OTHERS[0])])
+    gathering.start([])
+    until(lambda: noting.order == [OTHERS[0], HOST, HOST])
+
+
+def test_what_is_expected_waits_until_something_else_comes_and_goes_first(
+    gathering: Loop, noting: Noting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "GATHER_S", 1e6)
+    gathering.post_matches([match()])
+    gathering.start([])
+    for number, other in enumerate(OTHERS, 1):
+        gathering.post_matches([match(src=other)])
+        until(lambda number=number: len(noting.order) == number)
+    gathering.post(it.Tick())
+    until(lambda: noting.order == [*OTHERS, HOST, "tick"])
+
+
+def test_so_many_are_taken_without_waiting_longer(
+    gathering: Loop, noting: Noting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "GATHER_S", 1e6)
+    gathering.start([])
+    for _ in range(loop_module.GATHERED):
+        gathering.post_matches([match()])
+    until(lambda: len(noting.order) == loop_module.GATHERED)
+
+
+def test_what_gathered_is_bounded_with_the_rest(gathering: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_WAITING_MATCHES", 10)
+    gathering.post_matches([match()] * 8)
+    gathering.post_matches(match(src=f"10.0.1.{n}") for n in range(5))
+    assert gathering.counters["matches_overflow"] == 3
+    assert gathering.step()
+    gathering.post_matches([match()] * 10)
+    assert gathering.counters["matches_overflow"] == 3
+
+
+def test_what_gathered_before_new_lists_does_not_survive_them(gathering: Loop, noting: Noting) -> None:
+    gathering.post_matches([match()])
+    gathering.post_new_lists(lambda _: ())
+    while gathering.step():
+        pass
+    assert noting.order == [HOST]
+    assert len(noting) == 0
 
 
 def test_new_lists_delist_and_end_the_capture(loop: Loop, edges: FakeEdges) -> None:

@@ -202,7 +202,9 @@ class FlowTest:
 class FlowQuery:
     """A question about the latest ``seconds`` whole seconds: the ``limit`` groups of flows with most of ``metric``.
 
-    Only flows that pass every one of ``tests`` count; the first ``series`` groups are told second by second too.
+    Only flows that pass every one of ``tests`` count; the first ``series`` groups are told second by second too. Where
+    ``group`` names ``agent``, ``input``, ``output`` or ``vni``, it is about places: every agent's count of a flow
+    counts. Else those of one agent do, for each pair of hosts the one with most packets of what passes.
     """
 
     group: tuple[FlowKey, ...]
@@ -226,7 +228,8 @@ class FlowSums:
 class FlowGroup:
     """Flows that are equal in the query's keys, whose values ``key`` holds in their order.
 
-    ``agents`` is how many agents sampled it: each counts what passes it, and the sums are those of all.
+    ``agents`` is how many agents sampled it, and the times are those of all; ``sums`` are of what counts, and nothing
+    where another agent is the one that counts.
     """
 
     key: tuple[str | int | None, ...]
@@ -240,11 +243,13 @@ class FlowGroup:
 class FlowSeries:
     """The query's metric, one value a second from ``FlowAnswer.starts_at`` on: ``groups`` in the order of the answer's.
 
-    ``other`` are further flows that passed the filter; ``total`` is everything, ``unnamed`` its part too small to name.
+    ``other`` are further flows that passed the filter, ``elsewhere`` what passed and does not count; ``total`` is
+    everything, ``unnamed`` its part too small to name.
     """
 
     groups: tuple[tuple[int, ...], ...]
     other: tuple[int, ...]
+    elsewhere: tuple[int, ...]
     unnamed: tuple[int, ...]
     total: tuple[int, ...]
 
@@ -253,15 +258,18 @@ class FlowSeries:
 class FlowAnswer:
     """The answer to a ``FlowQuery`` over ``seconds`` seconds from ``starts_at`` on.
 
-    ``passed`` is what passed the filter, ``total`` everything counted, ``unnamed`` its part in flows too small to be
-    named, which no filter or group sees. ``evicted_samples`` are in none of them.
+    ``passed`` is what passed the filter and counts, ``elsewhere`` what passed it and does not because it was sampled at
+    a further agent, which is nothing unless ``counted_once``. ``total`` is what all agents counted, ``unnamed`` its
+    part in flows too small to be named, which no filter or group sees. ``evicted_samples`` are in none of them.
     """
 
     starts_at: float
     seconds: int
     groups: tuple[FlowGroup, ...]
     groups_total: int
+    counted_once: bool
     passed: FlowSums
+    elsewhere: FlowSums
     total: FlowSums
     unnamed: FlowSums
     evicted_samples: int

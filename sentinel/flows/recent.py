@@ -22,6 +22,7 @@ Row = tuple[
 """A ``FlowCount`` as a plain tuple: of those the garbage collector knows that there is nothing to look for in them."""
 FIELDS = tuple(each.name for each in fields(FlowCount))
 # Their places in a row; those of the keys come first.
+AGENT: Final = 0
 PACKETS: Final = 9
 BYTES: Final = 10
 SAMPLES: Final = 11
@@ -98,13 +99,13 @@ class RecentFlows:
     def _together(self, before: Second, taking: FlowTaking) -> Second:
         given = tuple(map(_row, taking.flows))
         small = FlowSums(taking.unnamed_packets, taking.unnamed_bytes, taking.unnamed_samples)
-        whole = plus(_sums(given), small)
+        whole = plus(sums_of(given), small)
         flows = before.flows + given
         if len(flows) > self._named_per_s:
             # Nearly in order already, where the takings of a second are many.
             flows = tuple(sorted(flows, key=_size, reverse=True))
         flows, rest = flows[: self._named_per_s], flows[self._named_per_s :]
-        small_here = _sums(rest)
+        small_here = sums_of(rest)
         self._count(taking, whole, small.samples + small_here.samples, len(rest))
         return Second(
             flows,
@@ -134,7 +135,8 @@ def plus(one: FlowSums, other: FlowSums) -> FlowSums:
     )
 
 
-def _sums(rows: Iterable[Row]) -> FlowSums:
+def sums_of(rows: Iterable[Row]) -> FlowSums:
+    """What flows add up to, each amount at most ``MAX_FIGURE``."""
     packets = octets = samples = 0
     for row in rows:
         packets += row[PACKETS]

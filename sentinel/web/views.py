@@ -148,6 +148,7 @@ def flows(query: FlowQuery, answer: FlowAnswer) -> Json:
         "limit": query.limit,
         "group": list(query.group),
         "metric": query.metric,
+        "counted_once": answer.counted_once,
         "window": {
             "from": utc(answer.starts_at),
             "until": utc(answer.starts_at + answer.seconds),
@@ -155,6 +156,7 @@ def flows(query: FlowQuery, answer: FlowAnswer) -> Json:
         },
         "amounts": {
             "passed": flow_sums(answer.passed),
+            "elsewhere": flow_sums(answer.elsewhere),
             "unnamed": flow_sums(answer.unnamed),
             "all": flow_sums(answer.total),
             "evicted_samples": answer.evicted_samples,
@@ -169,7 +171,7 @@ def flow_group(query: FlowQuery, value: FlowGroup, seconds: int) -> Json:
         **dict(zip(query.group, value.key, strict=True)),
         **flow_sums(value.sums),
         # sFlow, "Packet Sampling Basics": at 95 % confidence the error is at most 196 * sqrt(1 / samples) per cent.
-        "packets_error_pct": round(196 * max(value.sums.samples, 1) ** -0.5, 1),
+        "packets_error_pct": round(196 * value.sums.samples**-0.5, 1) if value.sums.samples else None,
         "bps": round(8 * value.sums.bytes / max(seconds, 1)),
         "agents": value.agents,
         "first_seen": utc(value.first_seen),
@@ -194,6 +196,7 @@ def flow_series(query: FlowQuery, answer: FlowAnswer) -> Json | None:
             for group, values in zip(answer.groups, series.groups, strict=False)
         ],
         "other": list(series.other),
+        "elsewhere": list(series.elsewhere),
         "unnamed": list(series.unnamed),
         "all": list(series.total),
     }

@@ -4,12 +4,13 @@
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from functools import reduce
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sentinel.flows.query import answer
-from sentinel.flows.recent import RecentFlows
+from sentinel.flows.recent import RecentFlows, plus
 from sentinel.model import FlowCount, FlowTaking
 from sentinel.web import flowquery
 from tests.support.flows import flow_count
@@ -18,6 +19,7 @@ ADDRESSES = ["10.0.0.1", "10.0.0.2", "10.0.1.1", "192.0.2.1", "2001:db8::1", "20
 PREFIXES = [*ADDRESSES, "10.0.0.0/24", "0.0.0.0/0", "2001:db8::/48", "::/0"]
 PORTS = [None, 0, 53, 443, 65_535]
 NUMBERS = ["0", "53", "6", "1-52", "53-443", "0-65535"]
+NO_PLACES = ["src_ip", "dst_ip", "protocol", "src_port", "dst_port"]
 PROTOCOLS = ["tcp", "udp", "6", "0-255", "17-58"]
 
 flows = st.builds(
@@ -37,9 +39,10 @@ flows = st.builds(
         last_seen=float(seen + 1),
     ),
     st.booleans(),
-    st.sampled_from(["10.9.0.1", "10.9.0.2"]),
+    st.sampled_from(["10.9.0.1", "10.9.0.2", "10.9.0.3"]),
     st.integers(0, 2),
-    st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    # Half of them are one conversation, so that agents share it.
+    st.just((0, 3)) | st.tuples(st.integers(0, 9), st.integers(0, 9)),
     st.sampled_from([None, 1, 6, 17]),
     st.tuples(st.sampled_from(PORTS), st.sampled_from(PORTS)),
     st.tuples(st.integers(0, 9), st.integers(0, 99), st.integers(1, 3)),
@@ -61,19 +64,27 @@ def words(values: Sequence[str]) -> st.SearchStrategy[str]:
     )
 
 
-queries = st.fixed_dictionaries(
-    {
-        "group": st.lists(st.sampled_from(flowquery.KEYS), min_size=1, unique=True).map(",".join),
-        "metric": st.sampled_from(flowquery.METRICS),
-        "seconds": st.integers(1, 12).map(str),
-        "series": st.integers(0, 3).map(str),
-        "limit": st.integers(1, 5).map(str),
-    },
-    optional={
-        **{key: words(PREFIXES) for key in ("agent", "src_ip", "dst_ip", "ip")},
-        **{key: words(NUMBERS) for key in ("input", "output", "src_port", "dst_port", "port", "vni")},
-        "protocol": words(PROTOCOLS),
-    },
+tests = st.one_of(
+    *[st.tuples(st.just(key), words(PREFIXES)) for key in ("agent", "src_ip", "dst_ip", "ip")],
+    *[st.tuples(st.just(key), words(NUMBERS)) for key in ("input", "output", "src_port", "dst_port", "port", "vni")],
+    st.tuples(st.just("protocol"), words(PROTOCOLS)),
+)
+queries = st.builds(
+    lambda asked, filter_: asked | dict(filter_),
+    st.fixed_dictionaries(
+        {
+            "group": st.one_of(
+                st.lists(st.sampled_from(keys), min_size=1, unique=True).map(",".join)
+                for keys in (flowquery.KEYS, NO_PLACES)
+            ),
+            "metric": st.sampled_from(flowquery.METRICS),
+            "seconds": st.integers(1, 12).map(str),
+            "series": st.integers(0, 3).map(str),
+            "limit": st.integers(1, 5).map(str),
+        }
+    ),
+    # Few, so that something is left.
+    st.lists(tests, max_size=3),
 )
 
 
@@ -96,6 +107,19 @@ def amount(found: Iterable[FlowCount], metric: str) -> int:
     return sum(getattr(flow, metric) for flow in found)
 
 
+def counts_in(passed: Iterable[FlowCount], group: Iterable[str]) -> list[FlowCount]:
+    """Of a question that is not about places: of each pair of hosts what the agent with most packets of it saw."""
+    found = list(passed)
+    if not set(group).issubset(NO_PLACES):
+        return found
+    counted = []
+    for pair in {(flow.src_ip, flow.dst_ip) for flow in found}:
+        of_pair = [flow for flow in found if (flow.src_ip, flow.dst_ip) == pair]
+        seen_by = {flow.agent: [each for each in of_pair if each.agent == flow.agent] for flow in of_pair}
+        counted += seen_by[min(seen_by, key=lambda agent: (-amount(seen_by[agent], "packets"), agent))]
+    return counted
+
+
 @given(st.lists(takings, max_size=12), queries)
 def test_answers_are_those_of_the_reference(given_: list[FlowTaking], wanted: dict[str, str]) -> None:
     recent = RecentFlows(5.5, kept_s=8)
@@ -107,42 +131,66 @@ def test_answers_are_those_of_the_reference(given_: list[FlowTaking], wanted: di
     window = range(max(5, 4, 12 - query.seconds), 12)
     assert (told.starts_at, told.seconds) == (window.start, len(window))
 
-    counted = [taking for taking in given_ if taking.second in window]
+    taken = [taking for taking in given_ if taking.second in window]
     passed = [
         (taking.second, flow)
-        for taking in counted
+        for taking in taken
         for flow in taking.flows
         if all(holds(flow, key, text) for key, text in wanted.items() if key in flowquery.FILTERS)
     ]
+    counts = set(counts_in((flow for _, flow in passed), query.group))
+    counted = [(at, flow) for at, flow in passed if flow in counts]
     groups: dict[tuple[object, ...], list[FlowCount]] = {}
     for _, flow in passed:
         groups.setdefault(tuple(getattr(flow, key) for key in query.group), []).append(flow)
-    sizes = sorted((amount(found, query.metric) for found in groups.values()), reverse=True)
+    counting = {key: [flow for flow in found if flow in counts] for key, found in groups.items()}
+    sizes = sorted((amount(found, query.metric) for found in counting.values()), reverse=True)
     assert [getattr(group.sums, query.metric) for group in told.groups] == sizes[: query.limit]
     assert told.groups_total == len(groups)
     for group in told.groups:
         found = groups[group.key]
         for metric in flowquery.METRICS:
-            assert getattr(group.sums, metric) == amount(found, metric)
+            assert getattr(group.sums, metric) == amount(counting[group.key], metric)
         assert group.agents == len({flow.agent for flow in found})
         assert group.first_seen == min(flow.first_seen for flow in found)
         assert group.last_seen == max(flow.last_seen for flow in found)
 
     for metric in flowquery.METRICS:
-        unnamed = sum(getattr(taking, f"unnamed_{metric}") for taking in counted)
-        assert getattr(told.passed, metric) == amount((flow for _, flow in passed), metric)
+        unnamed = sum(getattr(taking, f"unnamed_{metric}") for taking in taken)
+        assert getattr(told.passed, metric) == amount((flow for _, flow in counted), metric)
+        of_all = amount((flow for _, flow in passed), metric)
+        assert getattr(told.passed, metric) + getattr(told.elsewhere, metric) == of_all
         assert getattr(told.unnamed, metric) == unnamed
-        assert getattr(told.total, metric) == unnamed + sum(amount(taking.flows, metric) for taking in counted)
-    assert told.evicted_samples == sum(taking.evicted_samples for taking in counted)
+        assert getattr(told.total, metric) == unnamed + sum(amount(taking.flows, metric) for taking in taken)
+    assert told.evicted_samples == sum(taking.evicted_samples for taking in taken)
     if told.series is not None:
         for number, second in enumerate(window):
-            now = [flow for at, flow in passed if at == second]
+            now = [flow for at, flow in counted if at == second]
+            of_all = amount((flow for at, flow in passed if at == second), query.metric)
             of_groups = [values[number] for values in told.series.groups]
             for group, value in zip(told.groups, of_groups, strict=False):
                 assert value == amount((flow for flow in now if flow in groups[group.key]), query.metric)
             assert sum(of_groups) + told.series.other[number] == amount(now, query.metric)
+            assert amount(now, query.metric) + told.series.elsewhere[number] == of_all
         assert sum(told.series.total) == getattr(told.total, query.metric)
         assert sum(told.series.unnamed) == getattr(told.unnamed, query.metric)
+
+
+@given(st.lists(takings, max_size=12), queries)
+def test_what_counts_what_does_not_and_what_has_no_name_are_everything(
+    given_: list[FlowTaking], wanted: dict[str, str]
+) -> None:
+    """Without a filter passed, elsewhere and unnamed add up to all, in sum and second by second."""
+    recent = RecentFlows(0.0, named_per_s=3)
+    for taking in given_:
+        recent.add(taking)
+    query = flowquery.parse({key: text for key, text in wanted.items() if key not in flowquery.FILTERS})
+    begin, seconds = recent.latest(query.seconds, 12.3)
+    told = answer(query, float(begin), seconds)
+    assert reduce(plus, (told.passed, told.elsewhere, told.unnamed)) == told.total
+    if told.series is not None:
+        parts = [*told.series.groups, told.series.other, told.series.elsewhere, told.series.unnamed]
+        assert tuple(map(sum, zip(*parts, strict=True))) == told.series.total
 
 
 @given(st.lists(takings, max_size=12), st.integers(1, 4))

@@ -175,10 +175,11 @@ def ask(page: Page, filter_: str, *group: str) -> None:
 def test_flows_are_grouped_and_filtered_as_asked_and_drawn(page: Page) -> None:
     backend = live()
     web = flow_count(bytes=1_000_000, samples=9)
+    further = flow_count(agent="10.0.0.253", bytes=1_000_000)
     dns = flow_count(dst_ip="192.0.2.53", dst_port=53, protocol=17, bytes=500_000)
     backend.flow_seconds = [
         flow_second(web, dns),
-        flow_second(web, web, flow_count(agent="10.0.0.253"), unnamed=FlowSums(5, 500_000, 5), evicted_samples=7),
+        flow_second(web, web, further, unnamed=FlowSums(5, 500_000, 5), evicted_samples=7),
     ]
     with serving(backend) as server:
         page.open(f"http://127.0.0.1:{server.port}/")
@@ -188,21 +189,31 @@ def test_flows_are_grouped_and_filtered_as_asked_and_drawn(page: Page) -> None:
         for each in (
             "203.0.113.9",
             "192.0.2.53",
-            "12.3 Mbit/s",
-            "of 2 agents",
-            "±37 %",
-            "peak 20.5 Mbit/s at 12:00:01",
+            "12.0 Mbit/s",
+            "seen by 2 agents",
+            "±38 %",
+            "peak 16.0 Mbit/s at 12:00:01",
         ):
             assert each in shown, each
-        assert "12 % of all bytes are in flows too small to be named" in shown
+        assert "20 % of all sampled bytes are of further agents on its way and are not counted again" in shown
+        assert "10 % of all sampled bytes are in flows too small to be named" in shown
         assert "not counted: 7" in shown
-        assert page.evaluate("document.querySelectorAll('#flows svg path').length") == 4
+        # As every agent counted it, so it is drawn only beside others that are.
+        assert page.evaluate("document.querySelector('#flows .line-unnamed') === null")
+        assert page.evaluate("document.querySelectorAll('#flows svg path').length") == 3
         assert page.evaluate("document.querySelector('#flows svg path').getBoundingClientRect().height") > 50
+
+        ask(page, "", "agent")
+        page.until("document.querySelector('#flows svg .line-unnamed')")
+        shown = text(page, "#flows")
+        assert "peak 28.0 Mbit/s" in shown
+        assert "Every agent counts what passes it" in shown
+        assert "further agents" not in shown
 
         ask(page, "dst_port=53 protocol=udp", "agent", "dst_port")
         page.until("document.querySelector('#flows thead').innerText.includes('dst_port')")
         page.until("document.querySelectorAll('#flows tbody tr').length === 1")
-        assert "12 % of all bytes pass" in text(page, "#flows")
+        assert "10 % of all sampled bytes pass" in text(page, "#flows")
         # What no filter sees is not drawn beside what passed.
         assert page.evaluate("document.querySelector('#flows .line-unnamed') === null")
         assert backend.flow_queries[-1].group == ("agent", "dst_port")

@@ -55,9 +55,9 @@ function flowTable(group, names) {
       { label: "Rate", cls: "figure", cell: (item) => [item.drawn === null ? null : element("span", { class: `swatch line-${item.drawn}` }), bits(item.bps)].filter(Boolean) },
       { label: "Bytes", cls: "figure", cell: (item) => bytes(item.bytes) },
       { label: "Packets", cls: "figure", cell: (item) => lines(element("span", {}, number(item.packets),
-        element("span", { class: "dim" }, ` ±${Math.ceil(item.packets_error_pct)} %`))) },
+        item.packets_error_pct === null ? null : element("span", { class: "dim" }, ` ±${Math.ceil(item.packets_error_pct)} %`))) },
       { label: "Samples", cls: "figure", cell: (item) => lines(element("span", {}, number(item.samples)),
-        item.agents > 1 ? element("span", { class: "dim", title: "Each counts what passes it; the amounts are their sum." }, `of ${number(item.agents)} agents`) : null) },
+        item.agents > 1 || item.samples === 0 ? element("span", { class: "dim" }, `seen by ${number(item.agents)} ${item.agents === 1 ? "agent" : "agents"}`) : null) },
       { label: "First / last (UTC)", cls: "figure", cell: (item) => group.length > 4
         ? lines(clock(item.first_seen), clock(item.last_seen)) : `${clock(item.first_seen)} – ${clock(item.last_seen)}` },
     ],
@@ -86,8 +86,10 @@ function chart(answer, filtered) {
   const { series, metric, window: span } = answer;
   const rows = series.groups.map((each, index) => ({ cls: `line-${index}`, values: each.values }));
   rows.push({ cls: "line-other", values: series.other });
-  // No filter sees them, so beside filtered ones they would mean nothing.
-  if (!filtered) rows.push({ cls: "line-unnamed", values: series.unnamed });
+  // No filter sees them, and they are in the count of every agent on their way: beside flows that passed a filter, or
+  // that count once, their height would mean nothing.
+  const comparable = !filtered && !answer.counted_once;
+  if (comparable) rows.push({ cls: "line-unnamed", values: series.unnamed });
   const { peak, second, paths } = areas(rows);
   const when = new Date(Date.parse(span.from) + 1000 * second).toISOString();
   const words = peak ? `peak ${perSecond(metric, peak)} at ${clock(when)} UTC` : "nothing";
@@ -98,17 +100,21 @@ function chart(answer, filtered) {
   return [
     element("p", { class: "dim" }, element("span", {}, words),
       answer.total > series.groups.length ? mark("line-other", "all others") : null,
-      filtered ? null : mark("line-unnamed", "too small to be named")),
+      comparable ? mark("line-unnamed", "too small to be named") : null),
     picture,
     element("figcaption", { class: "dim" }, element("span", {}, clock(span.from)), element("span", {}, `${clock(span.until)} UTC`)),
   ];
 }
 
+// All of these are as every agent counted it, so that they are parts of one whole.
 function share(answer, filtered) {
-  const { passed, unnamed, all, evicted_samples: evicted } = answer.amounts;
+  const { passed, elsewhere, unnamed, all, evicted_samples: evicted } = answer.amounts;
+  const part = (value) => percent(all.bytes ? value / all.bytes : 0);
   const words = [];
-  if (filtered) words.push(`The filter lets ${percent(all.bytes ? passed.bytes / all.bytes : 0)} of all bytes pass.`);
-  if (unnamed.bytes) words.push(`${percent(unnamed.bytes / all.bytes)} of all bytes are in flows too small to be named, which no filter or group sees.`);
+  if (filtered) words.push(`The filter lets ${part(passed.bytes + elsewhere.bytes)} of all sampled bytes pass.`);
+  if (!answer.counted_once) words.push("Every agent counts what passes it: the picture's height has packets that pass several of them several times.");
+  if (elsewhere.bytes) words.push(`A pair of hosts counts at the agent that saw most packets of it; ${part(elsewhere.bytes)} of all sampled bytes are of further agents on its way and are not counted again. Group by agent to see them.`);
+  if (unnamed.bytes) words.push(`${part(unnamed.bytes)} of all sampled bytes are in flows too small to be named, which no filter or group sees${answer.counted_once ? ", nor this picture" : ""}.`);
   if (evicted) words.push(`Samples that found no row in a full flow table and are not counted: ${number(evicted)}.`);
   return words.join(" ");
 }

@@ -3,13 +3,15 @@
 """Groups, ranks, filters and series of flows."""
 
 from ipaddress import ip_network
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from sentinel.flows.query import answer
+from sentinel.flows.recent import Second
 from sentinel.limits import MAX_FIGURE
-from sentinel.model import FlowAnswer, FlowQuery, FlowSums, FlowTest
+from sentinel.model import FlowAnswer, FlowKey, FlowQuery, FlowSums, FlowTest
 from tests.support.flows import flow_count, flow_second
 
 WEB = flow_count(dst_port=443, bytes=500, packets=5, samples=5)
@@ -40,11 +42,102 @@ def test_a_group_says_when_and_how_many_agents_saw_it() -> None:
     [group] = answer(
         FlowQuery(("src_ip", "dst_ip")),
         0.0,
-        [flow_second(WEB, DNS), flow_second(flow_count(agent="10.0.0.2", bytes=7, last_seen=9.0), WEB)],
+        [flow_second(WEB, DNS), flow_second(flow_count(agent="10.0.0.2", packets=7, last_seen=9.0), WEB)],
     ).groups
     assert group.key == ("10.0.0.5", "203.0.113.9")
     assert (group.agents, group.first_seen, group.last_seen) == (2, 1.0, 9.0)
-    assert group.sums == FlowSums(1_019, 1_097, 20)
+    assert group.sums == FlowSums(19, 1_090, 19)
+
+
+LEAF, SPINE, FAR = (f"10.0.0.{n}" for n in (1, 2, 3))
+
+
+def on_the_way(**changes: Any) -> Second:
+    """A flow at the three switches that it passes; the spine happened to sample most of it."""
+    at = {LEAF: (900, 9), SPINE: (1_100, 11), FAR: (1_000, 10)}
+    flows = [
+        flow_count(agent=agent, packets=packets, bytes=100 * packets, samples=samples, **changes)
+        for agent, (packets, samples) in at.items()
+    ]
+    return flow_second(*flows, unnamed=FlowSums(3, 300, 3))
+
+
+def test_what_is_sampled_at_every_hop_counts_at_one() -> None:
+    told = answer(FlowQuery(("src_ip", "dst_ip"), series=1), 0.0, [on_the_way(), on_the_way()])
+    [group] = told.groups
+    assert (group.sums, group.agents, told.counted_once) == (FlowSums(2_200, 220_000, 22), 3, True)
+    assert (told.passed, told.elsewhere) == (FlowSums(2_200, 220_000, 22), FlowSums(3_800, 380_000, 38))
+    assert (told.unnamed.packets, told.total.packets) == (6, 6_006)
+    assert told.series is not None
+    assert told.series.groups == ((110_000, 110_000),)
+    assert (told.series.other, told.series.elsewhere) == ((0, 0), (190_000, 190_000))
+    assert told.series.total == (300_300, 300_300)
+
+
+@pytest.mark.parametrize("place", ["agent", "input", "output", "vni"])
+def test_a_question_about_places_has_every_agents_count(place: FlowKey) -> None:
+    told = answer(FlowQuery(("src_ip", place), series=3), 0.0, [on_the_way()])
+    assert sum(group.sums.packets for group in told.groups) == told.passed.packets == 3_000
+    assert (told.counted_once, told.elsewhere) == (False, FlowSums())
+    assert told.series is not None
+    assert told.series.elsewhere == (0,)
+
+
+def test_the_agent_with_most_packets_is_that_of_the_window_not_of_a_second() -> None:
+    seconds = [
+        flow_second(flow_count(agent=LEAF, packets=5), flow_count(agent=SPINE, packets=4)),
+        flow_second(flow_count(agent=LEAF, packets=1), flow_count(agent=SPINE, packets=4)),
+    ]
+    told = answer(FlowQuery(("dst_port",), "packets", series=1), 0.0, seconds)
+    assert told.series is not None
+    assert told.series.groups == ((4, 4),)
+    assert told.series.elsewhere == (5, 1)
+
+
+def test_of_equals_the_first_as_text_counts_in_whatever_order_they_come() -> None:
+    flows = flow_count(agent=SPINE, bytes=7), flow_count(agent=LEAF, bytes=8), flow_count(agent=FAR, bytes=9)
+    for order in permutations(flows):
+        assert answer(FlowQuery(("dst_port",)), 0.0, [flow_second(*order)]).passed.bytes == 8
+
+
+def test_each_direction_and_each_pair_has_its_own_observer() -> None:
+    back = {"src_ip": "203.0.113.9", "dst_ip": "10.0.0.5"}
+    told = answer(
+        FlowQuery(("protocol",), "packets"),
+        0.0,
+        [
+            flow_second(
+                *(flow_count(agent=agent, packets=packets) for agent, packets in ((LEAF, 30), (SPINE, 20))),
+                *(flow_count(agent=agent, packets=packets, **back) for agent, packets in ((LEAF, 2), (SPINE, 5))),
+                flow_count(agent=FAR, packets=1, dst_ip="203.0.113.10"),
+            )
+        ],
+    )
+    [group] = told.groups
+    assert (group.sums.packets, group.agents, told.elsewhere.packets) == (36, 3, 22)
+
+
+def test_what_is_sampled_only_where_its_pair_does_not_count_is_a_group_of_nothing() -> None:
+    """A pair has one observer, so that its groups add up; a small flow may have been sampled beside it only."""
+    seconds = [flow_second(WEB, flow_count(agent=SPINE, dst_port=53, packets=1, last_seen=9.0))]
+    big, small = answer(FlowQuery(("dst_port",)), 0.0, seconds).groups
+    assert (big.key, big.agents) == ((443,), 1)
+    assert (small.key, small.sums, small.agents, small.last_seen) == ((53,), FlowSums(), 1, 9.0)
+
+
+def test_the_observer_is_that_of_what_passes_the_filter() -> None:
+    seconds = [
+        flow_second(
+            flow_count(agent=LEAF, packets=100),
+            flow_count(agent=SPINE, packets=90),
+            flow_count(agent=LEAF, packets=1, dst_port=53),
+            flow_count(agent=SPINE, packets=3, dst_port=53),
+        )
+    ]
+    told = answer(FlowQuery(("dst_port",), tests=(FlowTest(("dst_port",), ((53, 53),)),)), 0.0, seconds)
+    assert (told.passed.packets, told.elsewhere.packets) == (3, 1)
+    told = answer(FlowQuery(("dst_port",), tests=(FlowTest(("agent",), (net(LEAF),)),)), 0.0, seconds)
+    assert (told.passed.packets, told.elsewhere.packets) == (101, 0)
 
 
 def test_amounts_are_of_what_passed_and_of_everything() -> None:
@@ -98,8 +191,15 @@ def test_sums_stop_where_figures_end() -> None:
 
 
 def test_it_rests_after_every_second_of_each_pass() -> None:
+    """Passes over the seconds: to filter, to choose observers and keep them apart, to group, to make series."""
     rests: list[int] = []
-    answer(FlowQuery(("agent",)), 0.0, SECONDS, lambda: rests.append(1))
-    assert len(rests) == 3
-    answer(FlowQuery(("agent",), series=1), 0.0, SECONDS, lambda: rests.append(1))
-    assert len(rests) == 9
+    tests = (FlowTest(("protocol",), ((17, 17),)),)
+    for query, passes in (
+        (FlowQuery(("agent",)), 1),
+        (FlowQuery(("agent",), series=1, tests=tests), 3),
+        (FlowQuery(("src_ip",)), 3),
+        (FlowQuery(("src_ip",), series=1, tests=tests), 5),
+    ):
+        rests.clear()
+        answer(query, 0.0, SECONDS, lambda: rests.append(1))
+        assert len(rests) == passes * len(SECONDS)

@@ -3,6 +3,7 @@
 """``/api/v1/flows``: what a query means, what is refused and how, and how many are answered at once."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,9 +28,15 @@ V6 = b"\x20\x01\x0d\xb8"
 def backend() -> FakeBackend:
     made = FakeBackend()
     big = flow_count(bytes=1_000_000, packets=1_000, samples=4, first_seen=T0, last_seen=T0 + 0.5)
+    again = replace(big, agent="10.0.0.2", bytes=900_000, samples=3)
     made.flow_seconds = [
         flow_second(big, flow_count(dst_port=53, bytes=100)),
-        flow_second(big, unnamed=FlowSums(5, 500, 5), evicted_samples=3),
+        flow_second(
+            big,
+            again,
+            unnamed=FlowSums(5, 500, 5),
+            evicted_samples=3,
+        ),
     ]
     return made
 
@@ -57,7 +64,7 @@ def test_top_talkers_with_what_they_are_part_of(client: FlaskClient) -> None:
                 "samples": 8,
                 "packets_error_pct": 69.3,
                 "bps": 8_000_000,
-                "agents": 1,
+                "agents": 2,
                 "first_seen": "2025-11-20T12:00:00.000Z",
                 "last_seen": "2025-11-20T12:00:00.500Z",
             }
@@ -66,21 +73,31 @@ def test_top_talkers_with_what_they_are_part_of(client: FlaskClient) -> None:
         "limit": 1,
         "group": ["src_ip", "dst_port"],
         "metric": "bytes",
+        "counted_once": True,
         "window": {"from": "2025-11-20T12:00:00.000Z", "until": "2025-11-20T12:00:02.000Z", "seconds": 2},
         "amounts": {
             "passed": {"packets": 3_000, "bytes": 2_000_100, "samples": 9},
+            "elsewhere": {"packets": 1_000, "bytes": 900_000, "samples": 3},
             "unnamed": {"packets": 5, "bytes": 500, "samples": 5},
-            "all": {"packets": 3_005, "bytes": 2_000_600, "samples": 14},
+            "all": {"packets": 4_005, "bytes": 2_900_600, "samples": 17},
             "evicted_samples": 3,
         },
         "series": {
             "step_s": 1,
             "groups": [{"key": {"src_ip": "10.0.0.5", "dst_port": 443}, "values": [1_000_000, 1_000_000]}],
             "other": [100, 0],
+            "elsewhere": [0, 900_000],
             "unnamed": [0, 500],
-            "all": [1_000_100, 1_000_500],
+            "all": [1_000_100, 1_900_500],
         },
     }
+
+
+def test_a_group_of_which_nothing_counts_has_no_error(client: FlaskClient, backend: FakeBackend) -> None:
+    beside = flow_count(agent="10.0.0.2", dst_port=22, packets=1)
+    backend.flow_seconds.append(flow_second(beside))
+    row = next(each for each in got(client, "group=dst_port")["flows"] if each["dst_port"] == 22)
+    assert (row["samples"], row["bps"], row["packets_error_pct"], row["agents"]) == (0, 0, None, 1)
 
 
 def test_without_a_query_each_flow_is_a_row_of_the_last_minute(client: FlaskClient, backend: FakeBackend) -> None:

@@ -74,8 +74,10 @@ queries = st.builds(
     st.fixed_dictionaries(
         {
             "group": st.one_of(
-                st.lists(st.sampled_from(keys), min_size=1, unique=True).map(",".join)
-                for keys in (flowquery.KEYS, NO_PLACES)
+                [
+                    st.lists(st.sampled_from(keys), min_size=1, unique=True).map(",".join)
+                    for keys in (flowquery.KEYS, NO_PLACES)
+                ]
             ),
             "metric": st.sampled_from(flowquery.METRICS),
             "seconds": st.integers(1, 12).map(str),

@@ -120,7 +120,7 @@ class Ender:
             if mirror.state != "failed" or not track.going(mirror.switch):
                 continue
             retry = track.retry(mirror.switch)
-            if self._book.lease_surely_over(mirror.switch, now):
+            if self._book.lease_surely_over(mirror.switch, mirror.rule, now):
                 self._ledger.count("ended_by_lease")
                 self.gone(track, mirror, now, "ended by its lease")
             elif retry.at > now.mono:
@@ -153,6 +153,7 @@ class Ender:
         track.signs.pop(switch, None)
         track.retries.pop(switch, None)
         track.leaving.discard(switch)
+        track.installed.pop(switch, None)
         self.freed.add(switch)
 
     # --- an earlier run --------------------------------------------------------------------------

@@ -292,7 +292,7 @@ class CaptureEngine:
 
     def _renewed(self, event: it.Renewed, now: it.Now) -> None:
         self.book.answered(event.switch)
-        self.book.renewed(event.switch, now)
+        self.book.renewed(event.switch, event.rules, now)
         self._reconciler.compare(event.switch, dict(event.rules), now)
 
     def _listed(self, event: it.Listed, now: it.Now) -> None:
@@ -375,11 +375,16 @@ class CaptureEngine:
         return min(track.ends, max(track.evidence + self.policy.quiet_s, now.mono + 1.0))
 
     def _end_if_quiet(self, track: Track, now: it.Now) -> None:
-        """Quiet needs the word of every switch: the counters are read once more after the last evidence grew old."""
+        """Quiet needs the word of every switch: the counters are read once more after the last evidence grew old.
+
+        A look that found the rule gone is none: of one that was put back since then nothing was read yet.
+        """
         since = track.evidence + self.policy.quiet_s
         silent = ""
         for mirror in track.staying():
-            if mirror.state != "active" or self.book.polled(mirror.switch) >= since:
+            polled = self.book.polled(mirror.switch)
+            read = polled >= since and polled > track.installed.get(mirror.switch, 0.0)
+            if mirror.state != "active" or read:
                 continue
             if self.book.silent_s(mirror.switch, now) <= self.policy.lease_s:
                 self.book.renew_now(mirror.switch, now)
@@ -423,10 +428,10 @@ class CaptureEngine:
         states = {mirror.state for mirror in capture.mirrors}
         for mirror in capture.mirrors:
             if mirror.state in LIVE_MIRROR_STATES:
-                self._restore_mirror(track, mirror, states)
+                self._restore_mirror(track, mirror, states, now)
         self._ledger.wake(track, now.mono)
 
-    def _restore_mirror(self, track: Track, mirror: Mirror, states: set[MirrorState]) -> None:
+    def _restore_mirror(self, track: Track, mirror: Mirror, states: set[MirrorState], now: it.Now) -> None:
         if self.book.get(mirror.switch) is None:
             self._ledger.count("switch_unknown")
             mirrors = tuple(replace(m, state="ended") if m is mirror else m for m in track.capture.mirrors)
@@ -435,7 +440,7 @@ class CaptureEngine:
                 why = track.ending or f"{mirror.switch} is no longer a switch of ours: its lease ends the rule"
                 track.capture = replace(track.capture, ending=why)
             return
-        self.book.hold(mirror.switch, mirror.rule, track.capture.id)
+        self.book.hold(mirror.switch, mirror.rule, track.capture.id, now)
         self.budget.carry(mirror.switch, track.capture.id, track.rate.bps)
         track.unsure.add(mirror.switch)
         track.signs[mirror.switch] = Sign(track.evidence)

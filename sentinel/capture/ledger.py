@@ -51,6 +51,7 @@ class Track:
     """One live capture. Times are monotonic.
 
     ``placed``: when its first mirror was asked for; it is left in peace for a while from then on.
+    ``installed``: when a switch last said that its rule was put there by our request.
     ``leaving``: switches whose mirror goes while the capture stays; ``unsure``: switches that have not said yet what an
     earlier run left there; ``doubtful``: the clock says more time has passed than a lease allows.
     """
@@ -64,10 +65,10 @@ class Track:
         "evicting_until",
         "evidence",
         "excluded",
+        "installed",
         "leaving",
         "placed",
         "queued_for",
-        "quiet_check",
         "rate",
         "recent_at",
         "recent_base",
@@ -92,12 +93,12 @@ class Track:
         self.recorded = evidence
         self.urgency = Urgency(int(capture.requested_by != "policy"), 0, 0)
         self.excluded: set[str] = set()
+        self.installed: dict[str, float] = {}
         self.leaving: set[str] = set()
         self.unsure: set[str] = set()
         self.queued_for: tuple[str, ...] = ()
         self.retries: dict[str, Retry] = {}
         self.retry_at = now.mono
-        self.quiet_check = 0.0
         self.evicting_until = 0.0
         self.scheduled = NEVER
         self.doubtful = False

@@ -67,13 +67,14 @@ class Outcomes:
         return (track, mirror) if track and mirror else None
 
     def _installed(self, event: it.Installed, now: it.Now) -> None:
-        self._book.leased(event.switch, now)
+        self._book.leased(event.switch, [event.rule], now)
         found = self._of_rule(event.switch, event.rule)
         if found is None:
             self._ledger.out.append(do.Remove(event.switch, event.rule))
             return
         self._ledger.count("installed" if event.changed else "adopted")
         track, mirror = found
+        track.installed[event.switch] = now.mono
         if not track.going(event.switch) and mirror.state == "installing":
             self._placer.installed(track, event.switch, f"mirrored by {event.switch}", now)
 

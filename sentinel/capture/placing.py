@@ -120,7 +120,7 @@ class Placer:
                 return
             mirror = self.plan(track, switch)
         self._ledger.mirror(track, name, "installing", attempts=mirror.attempts + 1)
-        self._book.hold(name, mirror.rule, track.capture.id)
+        self._book.hold(name, mirror.rule, track.capture.id, now)
         self._budget.carry(name, track.capture.id, track.rate.bps)
         track.signs[name] = Sign(now.mono)
         if track.capture.state == "active":

@@ -89,6 +89,7 @@ class Reconciler:
 
     def _restore(self, track: Track, mirror: Mirror, now: it.Now) -> do.Install:
         self._ledger.count("drift_restored")
+        self._book.leased(mirror.switch, [mirror.rule], now)
         # Put there anew it counts from nothing: as many packets as before are a rise.
         self._ledger.mirror(track, mirror.switch, "installing", packets=0, bytes=0)
         if mirror.state == "active":

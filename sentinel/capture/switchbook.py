@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the engine knows of each switch: when to ask it again, what it holds of ours, how it fares. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import Literal
@@ -28,6 +28,7 @@ class _Page:
     max_rules: int
     shim_rules: int = 2**31
     held: dict[str, str] = field(default_factory=dict)
+    leased: dict[str, float] = field(default_factory=dict)
     strays: set[str] = field(default_factory=set)
     foreign_entries: int = 0
     tcam_free: int | None = None
@@ -37,7 +38,6 @@ class _Page:
     next_ask: float = 0.0
     scheduled: float = float("inf")
     polled: float = float("-inf")
-    leased: float = float("-inf")
     failures: int = 0
     silent_since: float | None = None
     trouble: str = ""
@@ -46,7 +46,7 @@ class _Page:
 
 
 class SwitchBook:
-    """One page a switch. ``held`` maps our rules there to their capture."""
+    """One page a switch. ``held`` maps our rules there to their capture, ``leased`` to when their lease began anew."""
 
     def __init__(self, policy: Policy) -> None:
         self._lease_s = policy.lease_s
@@ -81,9 +81,11 @@ class SwitchBook:
         page = self._pages.get(name)
         return page.held if page else {}
 
-    def hold(self, name: str, rule: str, capture_id: str) -> None:
+    def hold(self, name: str, rule: str, capture_id: str, now: Now) -> None:
+        """It is there, or is asked for just now."""
         page = self._pages[name]
         page.held[rule] = capture_id
+        page.leased[rule] = now.mono
         page.strays.discard(rule)
         self._schedule(page)
 
@@ -92,6 +94,7 @@ class SwitchBook:
         page = self._pages.get(name)
         if page:
             page.held.pop(rule, None)
+            page.leased.pop(rule, None)
             page.strays.discard(rule)
 
     def stray(self, name: str, rule: str) -> None:
@@ -154,13 +157,16 @@ class SwitchBook:
             page.silent_since = None
             page.trouble = ""
 
-    def leased(self, name: str, now: Now) -> None:
-        self._pages[name].leased = now.mono
+    def leased(self, name: str, rules: Iterable[str], now: Now) -> None:
+        page = self._pages[name]
+        page.leased.update((rule, now.mono) for rule in rules if rule in page.held)
 
-    def renewed(self, name: str, now: Now) -> None:
+    def renewed(self, name: str, rules: Iterable[str], now: Now) -> None:
+        """What is not among ``rules`` was not there to be renewed."""
         page = self._pages[name]
         page.asking = False
-        page.polled = page.leased = now.mono
+        page.polled = now.mono
+        self.leased(name, rules, now)
         page.next_ask = now.mono + self._interval_s * _jitter(name)
         self._schedule(page)
 
@@ -210,9 +216,10 @@ class SwitchBook:
         since = self._pages[name].silent_since
         return 0.0 if since is None else now.mono - since
 
-    def lease_surely_over(self, name: str, now: Now) -> bool:
+    def lease_surely_over(self, name: str, rule: str, now: Now) -> bool:
         page = self._pages.get(name)
-        return page is None or now.mono - page.leased > self._lease_s + LEASE_MARGIN_S
+        since = page.leased.get(rule) if page else None
+        return since is None or now.mono - since > self._lease_s + LEASE_MARGIN_S
 
     def bulk_failed(self, name: str) -> None:
         """Nothing of a bulk request came through."""

@@ -163,6 +163,43 @@ def test_a_removal_whose_answer_was_lost_is_asked_again_and_then_ended() -> None
     assert "ended_by_lease" not in world.engine.counters
 
 
+def test_the_lease_of_a_rule_that_is_gone_is_not_prolonged_by_the_renewal_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every removal is carried out and its answer lost, while questions are answered: what they name is renewed."""
+    world = World([leaf("leaf1", "10.0.1.1")])
+    world.sight()
+    world.sight(local="10.0.0.77")
+    switch = world.switches["leaf1"]
+    execute = switch.execute
+
+    def answers_of_removals_are_lost(command: do.SwitchCommand, mono: float) -> it.Event:
+        switch.mute = isinstance(command, do.Remove)
+        return execute(command, mono)
+
+    monkeypatch.setattr(switch, "execute", answers_of_removals_are_lost)
+    stopped = world.engine.live()[0]
+    world.tell(it.StopRequested(stopped.id, "ada"))
+    renewals = asked(switch, do.Renew)
+    world.run(AUTOMATIC.lease_s + 120)
+    assert asked(switch, do.Renew) > renewals
+    assert world.stored[stopped.id].state == "ended"
+    assert world.engine.counters["ended_by_lease"] == 1
+    assert world.states() == ["active"]
+
+
+def test_a_restart_does_not_take_a_lease_for_over() -> None:
+    world = World()
+    world.sight()
+    world.switches["leaf1"].fault = "timeout"
+    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.start()
+    world.run(AUTOMATIC.lease_s)
+    assert [c.state for c in world.stored.values()] != ["ended"], "the rule may have been renewed just before the end"
+    world.run(120)
+    assert [c.state for c in world.stored.values()] == ["ended"]
+
+
 def test_a_removal_that_was_lost_on_the_way_is_not_forgotten_over_a_restart() -> None:
     world = two_mirrors()
     [capture] = world.stored.values()

@@ -107,6 +107,23 @@ def test_a_request_under_way_is_neither_repeated_nor_undone() -> None:
     assert new.rule not in {change.rule for change in bulk.changes}
 
 
+def test_a_rule_put_back_when_quiet_runs_out_is_read_before_it_may_end() -> None:
+    """The look found it gone, so that look was none; what it counts from then on is evidence."""
+    world, switch = captured(1)
+    [rule] = switch.rules
+    # Away for as long as quiet lasts; the lease went meanwhile, and the listing of the new process misses the rule.
+    world.mono += AUTOMATIC.quiet_s
+    world.wall += AUTOMATIC.quiet_s
+    switch.rules.clear()
+    world.start()
+    assert list(switch.rules) == [rule]
+    assert switch.packet(hosts(1)[0], LISTED) == [rule]
+    world.run(3)
+    assert world.states() == ["active"]
+    world.run(AUTOMATIC.quiet_s + 60)
+    assert [capture.ending for capture in world.stored.values()] == ["quiet"]
+
+
 def test_what_a_counter_ended_in_the_same_look_is_not_restored() -> None:
     world = World([leaf("leaf1", "10.0.1.1")], policy=replace(AUTOMATIC, max_bps=900_000))
     few = replace(detection(local="10.0.0.20", evidence="answered"), samples=9, observers=(observer("10.0.1.1", 9),))

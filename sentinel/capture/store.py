@@ -5,6 +5,7 @@
 Every failure is a ``StoreError``; nothing is guessed from a database that cannot be read.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -86,6 +87,10 @@ class Store:
             engine.dispose()
             raise StoreError(f"store: schema version {version}, this program knows {SCHEMA_VERSION}; use the newer one")
         self._engine = engine
+        # What a process that was killed left in the log would be read at every start until somebody syncs. A disk that
+        # does not take it now is complained of by the next sync.
+        with contextlib.suppress(StoreError):
+            self.sync()
 
     def close(self) -> None:
         if self._engine is not None:

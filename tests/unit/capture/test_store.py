@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
 import os
+import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -141,6 +142,11 @@ def test_what_is_saved_outlives_this_process(path: Path) -> None:
     after = Store(sqlite_url(path))
     after.open()
     assert after.live() == [CAPTURE]
+    # What was left in the log is in the file itself from the start on.
+    alone = Store(sqlite_url(Path(shutil.copy(path, path.with_suffix(".copy")))))
+    alone.open()
+    assert alone.live() == [CAPTURE]
+    alone.close()
     after.close()
 
 

@@ -32,10 +32,11 @@ log = logging.getLogger(__name__)
 
 ROUND_ITEMS = 2_000
 IDLE_S = 0.5
-# Matches without news gather for so long, or until they are so many: half a millisecond's work, which news may have to
-# wait for.
-GATHER_S = 0.1
-GATHERED = 64
+# Matches without news gather for so long, or until they are so many.
+GATHER_S = 0.5
+GATHERED = 1_000
+# What is taken of them at a time: half a millisecond's work, which news may have to wait for.
+GATHERED_ROUND = 64
 
 Lookup = Callable[[str], tuple[Indicator, ...]]
 
@@ -74,7 +75,7 @@ class Loop:
         self._edges = edges
         self._now = now
         self._inbox: deque[Match | it.Event | Lookup] = deque()
-        self._gathered: list[Match] = []
+        self._gathered: deque[Match | it.Event | Lookup] = deque()
         self._gathered_until = 0.0
         self._waiting_matches = 0
         self._arrived = threading.Condition()
@@ -136,13 +137,10 @@ class Loop:
 
     def _post(self, item: it.Event | Lookup) -> None:
         with self._arrived:
-            self._admit_gathered()
+            self._inbox += self._gathered
+            self._gathered.clear()
             self._inbox.append(item)
             self._arrived.notify()
-
-    def _admit_gathered(self) -> None:
-        self._inbox += self._gathered
-        self._gathered.clear()
 
     def _run(self) -> None:
         while True:
@@ -159,18 +157,17 @@ class Loop:
             self._tell()
 
     def _wait(self) -> None:
-        """Until there is something to do at once, or what gathered has gathered long enough."""
+        """Until there is something to do at once, or what gathered is due, and then all of it."""
         while self._running and not self._inbox:
+            if len(self._gathered) >= GATHERED:
+                self._gathered_until = 0.0
             left = self._gathered_until - time.monotonic() if self._gathered else IDLE_S
-            if left <= 0 or len(self._gathered) >= GATHERED:
-                self._admit_gathered()
-            else:
-                self._arrived.wait(left)
+            if left <= 0:
+                return
+            self._arrived.wait(left)
 
     def step(self) -> bool:
         """One round here and now, for who has a clock of his own instead of ``start``; false when nothing waited."""
-        with self._arrived:
-            self._admit_gathered()
         items = self._take()
         if items:
             self._round(items)
@@ -179,7 +176,8 @@ class Loop:
 
     def _take(self) -> list[Match | it.Event | Lookup]:
         with self._arrived:
-            items = [self._inbox.popleft() for _ in range(min(len(self._inbox), ROUND_ITEMS))]
+            queue, most = (self._inbox, ROUND_ITEMS) if self._inbox else (self._gathered, GATHERED_ROUND)
+            items = [queue.popleft() for _ in range(min(len(queue), most))]
             self._waiting_matches -= sum(isinstance(item, Match) for item in items)
         return items
 

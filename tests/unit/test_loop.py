@@ -229,10 +229,28 @@ def test_so_many_are_taken_without_waiting_longer(
     gathering: Loop, noting: Noting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop_module, "GATHER_S", 1e6)
+    monkeypatch.setattr(loop_module, "GATHERED", 100)
     gathering.start([])
-    for _ in range(loop_module.GATHERED):
+    for _ in range(100):
         gathering.post_matches([match()])
-    until(lambda: len(noting.order) == loop_module.GATHERED)
+    until(lambda: len(noting.order) == 100)
+
+
+def test_news_comes_between_rounds_of_what_gathered(
+    gathering: Loop, noting: Noting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "GATHERED_ROUND", 2)
+    observe = noting.observe
+
+    def news_comes(one: Match, now: float) -> list[DetectionEvent]:
+        if noting.order == [HOST]:
+            gathering.post_matches([match(src=OTHERS[0])])
+        return observe(one, now)
+
+    monkeypatch.setattr(noting, "observe", news_comes)
+    gathering.post_matches([match()] * 5)
+    gathering.start([])
+    until(lambda: noting.order == [HOST, HOST, OTHERS[0], HOST, HOST, HOST])
 
 
 def test_what_gathered_is_bounded_with_the_rest(gathering: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +258,8 @@ def test_what_gathered_is_bounded_with_the_rest(gathering: Loop, monkeypatch: py
     gathering.post_matches([match()] * 8)
     gathering.post_matches(match(src=f"10.0.1.{n}") for n in range(5))
     assert gathering.counters["matches_overflow"] == 3
-    assert gathering.step()
+    while gathering.step():
+        pass
     gathering.post_matches([match()] * 10)
     assert gathering.counters["matches_overflow"] == 3
 

@@ -11,7 +11,7 @@ from sentinel.scanning import chosen
 
 Row = dict[str, object]
 WIDTH = 9
-WORDS = {"receiver": 20, "family": 6, "mark": 62}
+WORDS = {"receiver": 20, "family": 6, "match": 24, "mark": 62}
 
 
 def progress(text: str) -> None:

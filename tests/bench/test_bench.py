@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import collectors, latency, loopback, memory, receivers, traffic
+from tests.bench import collectors, deciding, latency, loopback, memory, receivers, traffic
 from tests.bench.marks import marks
 from tests.bench.table import Row, Table
 
@@ -85,6 +85,12 @@ def test_marks_are_what_the_rows_say() -> None:
     ]
 
 
+def test_what_is_decided_about_is_told_apart() -> None:
+    rows = list(deciding.measure())
+    assert [row["match"] for row in rows] == ["of a new pair", "known", "known, sign of life due"]
+    assert all(float(str(row["us_per_match"])) > 0 for row in rows)
+
+
 def test_a_section_that_cannot_be_measured_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> Iterator[Row]:
         yield {"what": "load and swap", "prefixes": 1}
@@ -106,4 +112,6 @@ def test_the_help_names_the_sections_and_what_they_need() -> None:
         check=True,
         timeout=60,
     ).stdout
-    assert all(word in said for word in ("loopback", "latency", "erspan", "tables", "scan", "sfacctd", "--json"))
+    assert all(
+        word in said for word in ("loopback", "latency", "erspan", "tables", "scan", "deciding", "sfacctd", "--json")
+    )

@@ -377,14 +377,15 @@ class CaptureEngine:
     def _end_if_quiet(self, track: Track, now: it.Now) -> None:
         """Quiet needs the word of every switch: the counters are read once more after the last evidence grew old.
 
-        A look that found the rule gone is none: of one that was put back since then nothing was read yet.
+        A look that found the rule gone is none: of one that was put back since then nothing was read yet. A rule whose
+        request failed may be there all the same.
         """
         since = track.evidence + self.policy.quiet_s
         silent = ""
         for mirror in track.staying():
             polled = self.book.polled(mirror.switch)
             read = polled >= since and polled > track.installed.get(mirror.switch, 0.0)
-            if mirror.state != "active" or read:
+            if mirror.state == "planned" or (read and mirror.state != "installing"):
                 continue
             if self.book.silent_s(mirror.switch, now) <= self.policy.lease_s:
                 self.book.renew_now(mirror.switch, now)

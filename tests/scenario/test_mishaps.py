@@ -188,6 +188,30 @@ def test_the_lease_of_a_rule_that_is_gone_is_not_prolonged_by_the_renewal_of_oth
     assert world.states() == ["active"]
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_rule_that_may_be_there_is_read_before_its_capture_ends_as_quiet(
+    monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    """It was put back, but the answer was lost; what it counts when quiet runs out is evidence all the same."""
+    world = World([leaf("leaf1", "10.0.1.1")])
+    world.sight()
+    switch = world.switches["leaf1"]
+    execute = switch.execute
+
+    def answers_of_installs_are_lost(command: do.SwitchCommand, mono: float) -> it.Event:
+        switch.mute = isinstance(command, do.Install) and not answered
+        return execute(command, mono)
+
+    monkeypatch.setattr(switch, "execute", answers_of_installs_are_lost)
+    world.run(590)
+    switch.rules.clear()
+    world.tell(it.Reconcile())
+    world.run(9)
+    assert switch.packet(HOST, LISTED)
+    world.run(60)
+    assert [c.state for c in world.stored.values()] != ["ended"]
+
+
 def test_a_restart_does_not_take_a_lease_for_over() -> None:
     world = World()
     world.sight()

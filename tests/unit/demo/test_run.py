@@ -25,7 +25,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exit_after_s: float)
 
 
 def test_the_whole_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, story = played(tmp_path, monkeypatch, 13.0)
+    code, story = played(tmp_path, monkeypatch, 25.0)
     assert code == 0, story
     parts = ["begins to fetch", "DETECTED web1", "asks leaf1, and no other", "mirrors web1", "stops", "no rule is left"]
     places = [story.find(part) for part in parts]

@@ -212,6 +212,21 @@ def test_a_rule_that_may_be_there_is_read_before_its_capture_ends_as_quiet(
     assert [c.state for c in world.stored.values()] != ["ended"]
 
 
+def test_a_rule_that_is_being_put_back_when_quiet_runs_out_is_waited_for() -> None:
+    """The look that missed it came after quiet ran out, and the answer to the request is still to come."""
+    world = World([leaf("leaf1", "10.0.1.1")])
+    world.sight()
+    [capture] = world.engine.live()
+    world.mono += AUTOMATIC.quiet_s
+    world.wall += AUTOMATIC.quiet_s
+    commands = world.engine.handle(it.Listed("leaf1", {}, False, 100), world.now)
+    assert [c.rule for c in commands if isinstance(c, do.Install)] == [capture.mirrors[0].rule]
+    world.mono += 1.0
+    world.wall += 1.0
+    world.engine.handle(it.Tick(), world.now)
+    assert [c.ending for c in world.engine.live()] == [""]
+
+
 def test_a_restart_does_not_take_a_lease_for_over() -> None:
     world = World()
     world.sight()

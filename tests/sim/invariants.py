@@ -32,7 +32,7 @@ class Invariants:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._orphans: dict[tuple[str, str], float] = {}
-        self._missing: dict[tuple[str, str], float] = {}
+        self._differs: dict[tuple[str, str, str], float] = {}
         self._foreign: dict[str, dict[str, Rule]] = {}
         self._live_pairs: dict[frozenset[str], str] = {}
         self.checks = 0
@@ -130,7 +130,7 @@ class Invariants:
     def store_lost(self) -> None:
         """Every rule of ours is an orphan now."""
         self._live_pairs.clear()
-        self._missing.clear()
+        self._differs.clear()
         for switch in self._world.switches.values():
             for name in switch.rules:
                 self._orphans.setdefault((switch.name, name), self._world.mono)
@@ -226,22 +226,22 @@ class Invariants:
         self._overdue()
 
     def _drift(self) -> None:
-        """What is stored as active is on its switch, unless something is wrong with it."""
+        """Store and switch tell the same of a rule, unless something is wrong with the switch."""
         world = self._world
-        missing = {}
+        differs = set()
         for capture in world.live_captures():
             for mirror in capture.mirrors:
-                if mirror.state == "active":
-                    switch = world.switch_called(mirror.switch)
-                    if mirror.rule not in switch.rules:
-                        missing[switch.name, mirror.rule] = True
-        for key in [key for key in self._missing if key not in missing]:
-            del self._missing[key]
-        for key in missing:
-            since = self._missing.setdefault(key, world.mono)
-            bound = world.policy.lease_s + DRIFT_S
-            if world.mono - since > bound and not world.unwell_within(world.switches[key[0]], bound):
-                raise self.broken(f"{key[1]} is stored as active and has been missing on {key[0]} for {bound:.0f} s")
+                switch = world.switch_called(mirror.switch)
+                if mirror.state == ("installing" if mirror.rule in switch.rules else "active"):
+                    differs.add((switch.name, mirror.rule, mirror.state))
+        self._differs = {key: since for key, since in self._differs.items() if key in differs}
+        bound = world.policy.lease_s + DRIFT_S
+        for key in differs:
+            since = self._differs.setdefault(key, world.mono)
+            name, rule, state = key
+            if world.mono - since > bound and not world.unwell_within(world.switches[name], bound):
+                told = "has been missing" if state == "active" else "has been there"
+                raise self.broken(f"{rule} is stored as {state} and {told} on {name} for {bound:.0f} s")
 
     def _overdue(self) -> None:
         """Every capture reaches an end state: none is live long after its time."""

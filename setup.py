@@ -38,8 +38,8 @@ def extensions() -> list[Extension]:
 
 
 PARTS = (
-    *("octets", "filters", "tables", "frozen", "health", "flows", "header"),
-    *("records", "batch", "admission", "pairs", "matches", "lookup", "scan"),
+    *("octets", "values", "filters", "tables", "frozen", "health", "flows", "header"),
+    *("records", "batch", "admission", "pairs", "lookup", "scan"),
 )
 
 setup(ext_modules=extensions())

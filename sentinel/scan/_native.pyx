@@ -118,6 +118,7 @@ if (
     raise ImportError("the compiled scan was built with other limits than sentinel/limits.py has: build it again")
 
 include "native/octets.pxi"
+include "native/values.pxi"
 include "native/filters.pxi"
 include "native/tables.pxi"
 include "native/frozen.pxi"
@@ -128,9 +129,7 @@ include "native/records.pxi"
 include "native/batch.pxi"
 include "native/admission.pxi"
 include "native/pairs.pxi"
-include "native/matches.pxi"
 include "native/lookup.pxi"
 include "native/scan.pxi"
 
 _load_layouts()
-_load_fields()

@@ -143,7 +143,7 @@ cdef class Flows:
     cdef object _value(self, const FlowRow *row):
         cdef int family = row.key.shape & 0xFF
         cdef const FlowAgent *agent = &self._agents[row.key.agent]
-        return FlowCount(
+        return FLOW_COUNTS.made((
             text_of(agent.family, agent.address),
             row.key.input,
             row.key.output,
@@ -158,7 +158,7 @@ cdef class Flows:
             row.samples,
             row.first,
             row.last,
-        )
+        ))
 
     cdef inline uint64_t hash_of(self, const FlowKey *key) noexcept nogil:
         cdef const uint8_t *at = <const uint8_t *>key

@@ -254,7 +254,7 @@ cdef class Lookup:
         cdef const Head *head = &hit.head
         cdef const Incoming *incoming = hit.incoming
         cdef const Layer *layer = &hit.layer
-        return made_match((
+        return MATCHES.made((
             text_of(incoming.agent_family, incoming.agent),
             sender_of(incoming),
             head.source_class,

@@ -57,6 +57,10 @@ _mirror = sa.Table(
     sa.Column("error", sa.Text, nullable=False),
 )
 _CAPTURE_COLUMNS = [column.name for column in _capture.columns]
+_MIRROR_COLUMNS = [column.name for column in _mirror.columns]
+# Made once: to build a statement takes longer than to execute it, and a switch's request waits for both.
+_FORGET = _capture.delete().where(_capture.c.id == sa.bindparam("saved"))
+_KEEP_CAPTURE, _KEEP_MIRROR = _capture.insert(), _mirror.insert()
 
 
 def sqlite_url(path: Path) -> str:
@@ -188,14 +192,14 @@ def _store_error(what: str, error: Exception) -> StoreError:
 
 
 def _replace(db: sa.Connection, captures: list[Capture]) -> None:
-    """Four statements whatever their number, in any dialect."""
-    ids = [capture.id for capture in captures]
-    db.execute(_mirror.delete().where(_mirror.c.capture_id.in_(ids)))
-    db.execute(_capture.delete().where(_capture.c.id.in_(ids)))
-    db.execute(_capture.insert(), [_capture_row(capture) for capture in captures])
+    """Three statements whatever their number, in any dialect."""
+    saved = [{"saved": capture.id} for capture in captures]
+    # With its mirrors: the schema says so.
+    db.execute(_FORGET, saved)
+    db.execute(_KEEP_CAPTURE, [_capture_row(capture) for capture in captures])
     mirrors = [_mirror_row(mirror, at) for capture in captures for at, mirror in enumerate(capture.mirrors)]
     if mirrors:
-        db.execute(_mirror.insert(), mirrors)
+        db.execute(_KEEP_MIRROR, mirrors)
 
 
 def _capture_row(capture: Capture) -> dict[str, Any]:
@@ -205,7 +209,9 @@ def _capture_row(capture: Capture) -> dict[str, Any]:
 
 
 def _mirror_row(mirror: Mirror, position: int) -> dict[str, Any]:
-    return {**asdict(mirror), "lines": json.dumps(mirror.lines), "position": position}
+    # asdict() would copy deeply what is frozen anyway.
+    row = {name: getattr(mirror, name) for name in _MIRROR_COLUMNS if name != "position"}
+    return {**row, "lines": json.dumps(mirror.lines), "position": position}
 
 
 def _mirror_of(row: Any) -> Mirror:

@@ -19,7 +19,7 @@ from typing import Any
 
 import requests
 
-from sentinel import limits
+from sentinel import __version__, limits
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.errors import SwitchError
@@ -56,8 +56,9 @@ class SwitchClient:
         self._session.verify = str(access.ca_file) if access.ca_file else True
         if access.client_cert:
             self._session.cert = (str(access.client_cert[0]), str(access.client_cert[1]))
+        self._headers = {"Accept-Encoding": "identity", "User-Agent": f"sentinel/{__version__}"}
         if access.token and self._url.startswith("https:"):
-            self._session.headers["Authorization"] = f"Bearer {access.token}"
+            self._headers["Authorization"] = f"Bearer {access.token}"
 
     def close(self) -> None:
         self._session.close()
@@ -139,10 +140,10 @@ class SwitchClient:
     def _request(self, method: str, path: str, body: object) -> bytes:
         deadline = time.monotonic() + limits.SWITCH_ANSWER_TIMEOUT_S
         try:
-            with self._session.request(
-                method,
-                self._url + path,
-                json=body,
+            # Prepared here: what a session would merge into it (cookies, parameters, hooks) takes a third of the time.
+            request = requests.Request(method, self._url + path, headers=self._headers, json=body).prepare()
+            with self._session.send(
+                request,
                 timeout=(limits.SWITCH_CONNECT_TIMEOUT_S, limits.SWITCH_ANSWER_TIMEOUT_S),
                 allow_redirects=False,
                 stream=True,

@@ -206,6 +206,8 @@ class Keeper:
         if self._committer.lasterror is None:
             self.missing.clear()
         self._schedule_retry()
+        # Before anybody is answered: who asks for the same again at once finds it installed, not on its way.
+        self._queue.done()
         for ticket in tickets:
             ticket.finish({change.name: result[change.name] for change in ticket.changes})
             self._note(ticket.changes, ticket.owner, ticket.peer, result, before)

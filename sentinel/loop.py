@@ -26,7 +26,7 @@ from sentinel.capture.engine import CaptureEngine
 from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
 from sentinel.errors import StoreError
-from sentinel.model import Capture, CaptureState, Detection, Indicator, Match
+from sentinel.model import Capture, CaptureState, Indicator, Match
 
 log = logging.getLogger(__name__)
 
@@ -257,17 +257,15 @@ class Loop:
         return True
 
     def _pin(self, capture: Capture) -> None:
-        detection = self._detection_of(capture)
-        if detection is None:
+        ends = capture.local_ip, capture.listed_ip
+        # Where both ends are listed there may be a detection of either.
+        detection_id = self.detector.id_of(*ends) or self.detector.id_of(*ends[::-1])
+        if detection_id is None:
             return
         if capture.state == "ended":
-            self.detector.unpin(detection.id)
+            self.detector.unpin(detection_id)
         else:
-            self.detector.pin(detection.id)
-
-    def _detection_of(self, capture: Capture) -> Detection | None:
-        found = self.detector.find(capture.local_ip, capture.listed_ip)
-        return found or self.detector.find(capture.listed_ip, capture.local_ip)
+            self.detector.pin(detection_id)
 
     def _tell(self) -> None:
         while True:

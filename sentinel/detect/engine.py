@@ -117,6 +117,11 @@ class Detector:
         case = self._table.get((local_ip, listed_ip))
         return case.snapshot() if case else None
 
+    def id_of(self, local_ip: str, listed_ip: str) -> str | None:
+        """The id of a pair's open detection, which costs far less than all of it."""
+        case = self._table.get((local_ip, listed_ip))
+        return case.id if case else None
+
     def pin(self, detection_id: str) -> bool:
         """A capture hangs on this detection: neither evict nor expire it. False when it is not open."""
         return self._table.pin(detection_id)

@@ -111,6 +111,22 @@ def test_the_intent_is_stored_before_the_request_and_the_outcome_after(loop: Loo
     assert len(edges.switch.rules) == 1
 
 
+@pytest.mark.parametrize("ends", [(HOST, LISTED), (LISTED, HOST)])
+def test_a_detection_outlives_its_quiet_time_while_a_capture_hangs_on_it(
+    edges: FakeEdges, ends: tuple[str, str]
+) -> None:
+    """Also where the capture began with the other end as the listed one, as both are."""
+    engine = CaptureEngine(Policy("automatic", "10.0.0.70"), [leaf("leaf1", "10.0.1.1")], lambda _: False)
+    loop = edges.loop = Loop(Detector(["10.0.0.0/8"], quiet_s=10), engine, edges, now=lambda: it.Now(100.0, 1_000.0))
+    local_ip, listed_ip = ends
+    loop.restore([a_capture(local_ip=local_ip, listed_ip=listed_ip, evidence_at=900.0, ends_at=5_000.0)])
+    loop.post_matches([match()])
+    while loop.step():
+        pass
+    assert loop.detector.expire(111.0) == []
+    assert len(loop.detector) == 1
+
+
 def test_without_a_stored_intent_nothing_is_installed_and_it_is_made_good_later(loop: Loop, edges: FakeEdges) -> None:
     edges.full = True
     loop.post_matches([match()])

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+# Of the debugging protocol (JSON-RPC's first of those that are the server's own).
+_SERVER_ERROR = -32000
 # Chromium looks for the pipes at 3 and 4; copies above them first, as the originals may be there crosswise.
 PUT_PIPES = """
 import fcntl, os, sys
@@ -41,6 +43,10 @@ os.execv(sys.argv[3], sys.argv[3:])
 def found() -> str | None:
     """Return where a Chromium is, if there is one."""
     return shutil.which("chromium")
+
+
+class NavigatedError(RuntimeError):
+    """The document went away while it was asked."""
 
 
 class Page:
@@ -66,7 +72,8 @@ class Page:
             answer = self._next(20.0)
             if answer.get("id") == number:
                 if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']}")
+                    gone = method == "Runtime.evaluate" and answer["error"].get("code") == _SERVER_ERROR
+                    raise (NavigatedError if gone else RuntimeError)(f"{method}: {answer['error']}")
                 return dict(answer["result"])
             self._notice(answer)
 
@@ -117,11 +124,12 @@ class Page:
         return answer["result"].get("value")
 
     def until(self, script: str, timeout_s: float = 10.0) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true, of this document or of one that takes its place meanwhile."""
         deadline = time.monotonic() + timeout_s
         while True:
-            if self.evaluate(f"!!({script})"):
-                return
+            with suppress(NavigatedError):
+                if self.evaluate(f"!!({script})"):
+                    return
             if time.monotonic() > deadline:
                 text = self.evaluate("document.body?.innerText")
                 raise AssertionError(f"never true: {script}\n{self.complaints}\n{text}")

@@ -38,7 +38,7 @@ def extensions() -> list[Extension]:
 
 
 PARTS = (
-    *("octets", "values", "filters", "tables", "frozen", "health", "flows", "header"),
+    *("octets", "exact", "values", "filters", "tables", "frozen", "health", "flows", "header"),
     *("records", "batch", "admission", "pairs", "lookup", "scan"),
 )
 

@@ -67,7 +67,7 @@ cdef extern from * nogil:
     #endif
     """
     void prefetch "sentinel_prefetch"(const void *address)
-    # A build that looks for reads out of bounds puts every datagram into memory of its own size.
+    # A build that looks for reads out of bounds puts what is read into memory of its own size, see exact.pxi.
     const int EXACT_COPIES "sentinel_exact_copies"
 
 # The bounds of limits.py, where the compiler must know them.
@@ -118,6 +118,7 @@ if (
     raise ImportError("the compiled scan was built with other limits than sentinel/limits.py has: build it again")
 
 include "native/octets.pxi"
+include "native/exact.pxi"
 include "native/values.pxi"
 include "native/filters.pxi"
 include "native/tables.pxi"

@@ -8,8 +8,9 @@
 #   run.sh replay TARGET FILE...     inputs that failed, once each
 #
 # With clang and atheris (`pip install --group fuzz`) coverage guides it, of the compiled code too. Without either it
-# says so, and damaged seeds are tried instead, against gcc's AddressSanitizer. Every datagram is put into memory of its
-# own size first, so that one octet beyond its end is found. What is found, and the corpus, stay in .fuzz/.
+# says so, and damaged seeds are tried instead, against gcc's AddressSanitizer. Every datagram, flow sample, record and
+# sampled header is put into memory of its own size first, so that one octet beyond its end is found. What is found, and
+# the corpus, stay in .fuzz/.
 set -eu
 cd "$(dirname "$0")/../.."
 here=$PWD
@@ -43,7 +44,8 @@ cd "$copy/checkout"
 find . -name '*.so' -delete
 
 # Cython's own code adds nothing to NULL where a call has no arguments, which is what pointer-overflow would find.
-flags="-fPIC -O1 -g -fno-omit-frame-pointer -DSENTINEL_EXACT_COPIES"
+# At -O2 it runs at twice the speed of -O1.
+flags="-fPIC -O2 -g -fno-omit-frame-pointer -DSENTINEL_EXACT_COPIES"
 flags="$flags -fsanitize=address,undefined -fno-sanitize=pointer-overflow -fno-sanitize-recover=all"
 if [ $guided = yes ]; then
     compiler=clang

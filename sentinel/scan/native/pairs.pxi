@@ -67,11 +67,11 @@ cdef inline void set_address(uint8_t *octets, int *family, const uint8_t *at, in
 # --- pairs that stand in the sample --------------------------------------------------------------
 
 cdef int from_records(
-    const uint8_t *data, const SampleRecord *records, int n, Layer *layer, uint32_t *frame_length
+    const SampleRecord *records, int n, Layer *layer, uint32_t *frame_length
 ) noexcept nogil:
     """The one layer that sampled_ethernet, sampled_ipv4 and sampled_ipv6 tell of: 1, or 0 where none of them is."""
     cdef const SampleRecord *record
-    cdef int64_t at, link_length = 0, ip_length = 0
+    cdef int64_t link_length = 0, ip_length = 0
     cdef bint link = False
     cdef int i, size
     layer_clear(layer)
@@ -79,22 +79,20 @@ cdef int from_records(
         record = &records[i]
         if record.tag == 2 and not link:
             link = True
-            link_length = number_at(data, record.at, record.end)
+            link_length = number_at(record.body, 0, record.size)
         elif record.tag == 3 or record.tag == 4:
             size = 4 if record.tag == 3 else 16
-            if layer.src_family or record.end - record.at < 8 + 2 * size:
+            if layer.src_family or record.size < 8 + 2 * size:
                 continue
-            at = record.at + 8
-            set_address(layer.src, &layer.src_family, data + at, size)
-            set_address(layer.dst, &layer.dst_family, data + at + size, size)
-            ip_length = be32(data + record.at)
-            layer.protocol = be32(data + record.at + 4)
-            at += 2 * size
+            set_address(layer.src, &layer.src_family, record.body + 8, size)
+            set_address(layer.dst, &layer.dst_family, record.body + 8 + size, size)
+            ip_length = be32(record.body)
+            layer.protocol = be32(record.body + 4)
             if has_ports(layer.protocol):
-                layer.src_port = number_at(data, at, record.end)
-                layer.dst_port = number_at(data, at + 4, record.end)
+                layer.src_port = number_at(record.body, 8 + 2 * size, record.size)
+                layer.dst_port = number_at(record.body, 12 + 2 * size, record.size)
             if layer.protocol == 6:
-                layer.tcp_flags = number_at(data, at + 8, record.end)
+                layer.tcp_flags = number_at(record.body, 16 + 2 * size, record.size)
     if not link and not layer.src_family:
         return 0
     if not frame_length[0]:
@@ -205,9 +203,7 @@ cdef inline bint is_other(const Address *address, int family, const uint8_t *oct
     return address.family and not (address.family == family and memcmp(address.octets, octets, 16) == 0)
 
 
-cdef void translated(
-    Telling *telling, const uint8_t *data, const SampleRecord *nat, const SampleRecord *nat_port
-) noexcept nogil:
+cdef void translated(Telling *telling, const SampleRecord *nat, const SampleRecord *nat_port) noexcept nogil:
     """Pairs with a translated address (sFlow structures 0:1007 and 0:1020): as ``pairs._translated``."""
     cdef Sample *sample = telling.sample
     cdef Address src, dst
@@ -216,10 +212,10 @@ cdef void translated(
     cdef const Layer *header = NULL
     src.family = dst.family = 0
     if nat != NULL:
-        read_address(data, read_address(data, nat.at, nat.end, &src), nat.end, &dst)
+        read_address(nat.body, read_address(nat.body, 0, nat.size, &src), nat.size, &dst)
     if nat_port != NULL:
-        src_port = number_at(data, nat_port.at, nat_port.end)
-        dst_port = number_at(data, nat_port.at + 4, nat_port.end)
+        src_port = number_at(nat_port.body, 0, nat_port.size)
+        dst_port = number_at(nat_port.body, 4, nat_port.size)
     if sample.n_pairs and sample.pairs[0].layer == 0:
         header = &sample.layers[sample.pairs[0].at]
     elif not src.family or not dst.family:
@@ -244,25 +240,24 @@ cdef void translated(
         told(telling)
 
 
-cdef void tunnel(Telling *telling, const uint8_t *data, const SampleRecord *record) noexcept nogil:
+cdef void tunnel(Telling *telling, const SampleRecord *record) noexcept nogil:
     """The outer pair of a tunnel that begins or ends at this switch: as ``pairs._tunnels``."""
     cdef int size = 4 if record.tag < TAG_TUNNELS_V6 else 16
-    cdef int64_t at = record.at + 8 + 2 * size
     cdef Layer *layer
-    if at > record.end:
+    if record.size < 8 + 2 * size:
         return
     layer = next_told(telling, NULL)
-    set_address(layer.src, &layer.src_family, data + record.at + 8, size)
-    set_address(layer.dst, &layer.dst_family, data + record.at + 8 + size, size)
-    layer.protocol = be32(data + record.at + 4)
+    set_address(layer.src, &layer.src_family, record.body + 8, size)
+    set_address(layer.dst, &layer.dst_family, record.body + 8 + size, size)
+    layer.protocol = be32(record.body + 4)
     # Ports of protocols without any stand as 0.
-    layer.src_port = number_at(data, at, record.end) or -1
-    layer.dst_port = number_at(data, at + 4, record.end) or -1
+    layer.src_port = number_at(record.body, 8 + 2 * size, record.size) or -1
+    layer.dst_port = number_at(record.body, 12 + 2 * size, record.size) or -1
     told(telling)
 
 
 cdef void told_pairs(
-    Sample *sample, int depth, const uint8_t *data, const SampleRecord *records, int n,
+    Sample *sample, int depth, const SampleRecord *records, int n,
     const Address *destinations, int n_destinations
 ) noexcept nogil:
     """Add the pairs that records tell of, in the order in which their formats first stand; of one format the last."""
@@ -289,7 +284,7 @@ cdef void told_pairs(
     telling.at = depth
     telling.destinations = destinations
     telling.n_destinations = n_destinations
-    translated(&telling, data, last[0], last[1])
+    translated(&telling, last[0], last[1])
     for i in range(n_kinds):
         if order[i] >= 2:
-            tunnel(&telling, data, last[order[i]])
+            tunnel(&telling, last[order[i]])

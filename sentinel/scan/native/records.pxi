@@ -46,8 +46,8 @@ cdef struct Known:
 cdef struct SampleRecord:
     uint32_t tag
     int layout
-    int64_t at
-    int64_t end
+    const uint8_t *body
+    int64_t size
 
 cdef Type TYPES[MAX_TYPES]
 cdef int PARTS[MAX_PARTS]
@@ -179,11 +179,25 @@ cdef inline int records_in(
         record = &records[n]
         record.tag = be32(data + at)
         record.layout = layout_of(known, record.tag)
-        record.at = at + 8
-        record.end = record.at + size
-        at = behind(known, data, record.at, record.end, end)
+        record.body = data + at + 8
+        record.size = size
+        at = behind(known, data, at + 8, at + 8 + size, end)
         n += 1
     return n
+
+
+cdef inline void records_apart(SampleRecord *records, int n) noexcept nogil:
+    cdef int i
+    if EXACT_COPIES:
+        for i in range(n):
+            records[i].body = apart(records[i].body, records[i].size)
+
+
+cdef inline void records_let_go(const SampleRecord *records, int n) noexcept nogil:
+    cdef int i
+    if EXACT_COPIES:
+        for i in range(n):
+            let_go(records[i].body)
 
 
 # --- bodies --------------------------------------------------------------------------------------
@@ -230,17 +244,17 @@ cdef int64_t behind_value(const Type *type, const uint8_t *data, int64_t at, int
     return at
 
 
-cdef int is_cut(const SampleRecord *record, const uint8_t *data) noexcept nogil:
+cdef int is_cut(const SampleRecord *record) noexcept nogil:
     """1 where the body of a known record ends or lies inside a field, else 0; behind any whole field it may end."""
     cdef const LayoutTypes *types = &LAYOUTS[record.layout]
-    cdef int64_t at = record.at
+    cdef int64_t at = 0
     cdef int i
-    if types.plain_size and record.end - at >= types.plain_size:
+    if types.plain_size and record.size >= types.plain_size:
         return 0
     for i in range(types.n):
-        if at >= record.end:
+        if at >= record.size:
             return 0
-        at = behind_value(&TYPES[types.fields[i]], data, at, record.end)
+        at = behind_value(&TYPES[types.fields[i]], record.body, at, record.size)
         if at < 0:
             return 1
     return 0

@@ -103,7 +103,7 @@ cdef class NativeScan:
         finally:
             self._lookup.begin(None, None)
             self._result = None
-            self._free_copies(count)
+            self._let_go(count)
         return result
 
     cdef int _reserve(self, Py_ssize_t count) except -1:
@@ -126,7 +126,7 @@ cdef class NativeScan:
             one = &self._incoming[i]
             memset(one, 0, sizeof(Incoming))
             PyBytes_AsStringAndSize(payload, &octets, &size)
-            one.data = <const uint8_t *>octets
+            one.data = apart(<const uint8_t *>octets, size)
             one.size = size
             one.at = at
             one.sender_text = <PyObject *>sender
@@ -135,7 +135,6 @@ cdef class NativeScan:
                 one.sender_family = 4
             elif inet_pton(AF_INET6, text, one.sender) == 1:
                 one.sender_family = 6
-            self._copy_exactly(one)
         return len(held)
 
     cdef Py_ssize_t _take_over(self, Batch batch) noexcept:
@@ -147,28 +146,19 @@ cdef class NativeScan:
             one = &self._incoming[i]
             slot = &batch.slots[i]
             memset(one, 0, sizeof(Incoming))
-            one.data = slot.data
+            one.data = apart(slot.data, slot.size)
             one.size = slot.size
             one.at = batch.at
             memcpy(one.sender, slot.sender, 16)
             one.sender_family = slot.family
-            self._copy_exactly(one)
         return batch.count
 
-    cdef void _copy_exactly(self, Incoming *one) noexcept:
-        cdef void *copied
-        if EXACT_COPIES:
-            copied = malloc(one.size)
-            memcpy(copied, one.data, one.size)
-            one.data = <const uint8_t *>copied
-
-    cdef void _free_copies(self, Py_ssize_t count) noexcept:
+    cdef void _let_go(self, Py_ssize_t count) noexcept:
         cdef Py_ssize_t i
-        if not EXACT_COPIES:
-            return
-        for i in range(count):
-            free(<void *>self._incoming[i].data)
-            self._incoming[i].data = NULL
+        if EXACT_COPIES:
+            for i in range(count):
+                let_go(self._incoming[i].data)
+                self._incoming[i].data = NULL
 
     # --- datagrams -------------------------------------------------------------------------------
 
@@ -216,6 +206,7 @@ cdef class NativeScan:
         self, Incoming *incoming, int32_t stream, int number, int64_t at, uint32_t announced
     ) except -1 nogil:
         cdef const uint8_t *data = incoming.data
+        cdef const uint8_t *sample
         cdef int64_t end = incoming.size, begin, size
         cdef uint32_t index = 0, tag
         while index < announced:
@@ -232,7 +223,9 @@ cdef class NativeScan:
                 at = end
                 break
             if tag == 1 or tag == 3 or tag == 5:
-                self._flow_sample(incoming, stream, number, tag, begin, begin + size)
+                sample = apart(data + begin, size)
+                self._flow_sample(incoming, stream, number, tag, sample, size)
+                let_go(sample)
             elif tag == 2 or tag == 4:
                 self._counters_sample(incoming, stream, index, tag, begin, begin + size)
             else:
@@ -253,9 +246,9 @@ cdef class NativeScan:
     # --- samples ---------------------------------------------------------------------------------
 
     cdef int _flow_sample(
-        self, Incoming *incoming, int32_t stream, int number, uint32_t tag, int64_t at, int64_t end
+        self, Incoming *incoming, int32_t stream, int number, uint32_t tag, const uint8_t *data, int64_t end
     ) except -1 nogil:
-        cdef const uint8_t *data = incoming.data
+        cdef const uint8_t *header
         cdef SampleRecord *record
         cdef Sample *sample
         cdef Head *head
@@ -263,34 +256,38 @@ cdef class NativeScan:
         cdef int n, i, n_header, bad_records = 0, depth = 0
         cdef bint telling = False
         cdef int64_t size
-        if end - at < (44 if tag == 3 else 32):
+        if end < (44 if tag == 3 else 32):
             self._bad(stream)
             return 0
         sample = self._lookup.place()
         sample.incoming = incoming
         head = &sample.head
-        announced = read_head(data + at, tag, head)
-        n = records_in(&FLOW_RECORDS, data, at + (44 if tag == 3 else 32), end, announced, self._records)
+        announced = read_head(data, tag, head)
+        n = records_in(&FLOW_RECORDS, data, 44 if tag == 3 else 32, end, announced, self._records)
         if n < 0:
             self._bad(stream)
             return 0
+        records_apart(self._records, n)
         for i in range(n):
             record = &self._records[i]
-            if record.tag == 1 and record.end - record.at >= 16:
-                size = be32(data + record.at + 12)
-                bad_records += size > record.end - record.at - 16
+            if record.tag == 1 and record.size >= 16:
+                size = be32(record.body + 12)
+                bad_records += size > record.size - 16
                 if depth == 0:
-                    head.frame_length = be32(data + record.at + 4)
-                    size = min(size, record.end - record.at - 16)
-                    depth = walk(data + record.at + 16, size, be32(data + record.at), sample.layers)
+                    head.frame_length = be32(record.body + 4)
+                    size = min(size, record.size - 16)
+                    header = apart(record.body + 16, size)
+                    depth = walk(header, size, be32(record.body), sample.layers)
+                    let_go(header)
             elif record.layout >= 0:
-                bad_records += is_cut(record, data)
+                bad_records += is_cut(record)
                 if record.tag == 1 and depth == 0:
                     head.frame_length = 0
                 telling = telling or tells_of_pairs(record.tag)
         if depth == 0:
-            depth = from_records(data, self._records, n, sample.layers, &head.frame_length)
+            depth = from_records(self._records, n, sample.layers, &head.frame_length)
         n_header = self._pairs_of(sample, depth, n if telling else 0)
+        records_let_go(self._records, n)
         self._lookup.fetch(sample)
         if head.discard:
             self._counts.discards += 1
@@ -311,9 +308,7 @@ cdef class NativeScan:
         if mirror:
             self._counts.mirror_samples += 1
         elif n_telling:
-            told_pairs(
-                sample, depth, sample.incoming.data, self._records, n_telling, self._destinations, self._n_destinations
-            )
+            told_pairs(sample, depth, self._records, n_telling, self._destinations, self._n_destinations)
         if not mirror and sample.n_pairs == 0:
             self._counts.without_addresses += 1
         return n_header
@@ -341,9 +336,11 @@ cdef class NativeScan:
             return 0
         self._counts.counters_samples += 1
         if stream >= 0:
+            records_apart(self._records, n)
             for i in range(n):
                 if self._records[i].layout >= 0:
-                    bad_records += is_cut(&self._records[i], incoming.data)
+                    bad_records += is_cut(&self._records[i])
+            records_let_go(self._records, n)
             self.agents.stream_at(stream).samples += 1
             self._note_records(stream, n, bad_records)
         for i in range(n):

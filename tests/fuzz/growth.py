@@ -4,8 +4,8 @@
 
 import resource
 
-# Caches, free lists and the fuzzer's own corpus have found their size by then.
-WARM_UP_INPUTS = 1_500
+# The seeds are through, and caches, free lists and the fuzzer's own corpus have about found their size by then.
+WARM_UP_INPUTS = 3_000
 # The highest memory ever used may rise by this afterwards: what one input may need at worst (8 KiB times the 200 that
 # the decoder may use for each octet, and tables), the fuzzer's corpus, and the allocator's own. A leak of 10 KiB an
 # input is found within 10,000 inputs, which is a minute's run.

@@ -17,6 +17,8 @@ _Body = tuple[int, bytes]
 # Octets before the number of records, by the tag of the sample.
 _FIXED = {1: 28, 2: 8, 3: 40, 4: 12, 5: 28}
 _NUMBERS = (0, 1, 2, 4, 5, 8, 64, 0x3FFFFFFF, 0x40000001, 0x7FFFFFFF, 0x80000000, 0xFFFFFFC0, 0xFFFFFFFF)
+# Samples in a row that end one octet later than the one before.
+_CUTS = 16
 _DELTAS = (-8, -4, -3, -2, -1, 1, 2, 3, 4, 8)
 
 
@@ -82,6 +84,30 @@ def shape_of(data: bytes) -> Shape | None:
     return shape
 
 
+def cut_everywhere(datagrams: Sequence[bytes]) -> list[bytes]:
+    """For each different header and other record in these a sample with it cut at every octet, some in a datagram."""
+    records: dict[_Body, Shape] = {}
+    for shape in filter(None, map(shape_of, datagrams)):
+        for sample in shape.samples:
+            for record in sample.records or ():
+                records.setdefault(record, Shape(shape.head, [Sample(sample.tag, sample.fixed)]))
+    made = []
+    for (tag, body), shape in records.items():
+        sample = shape.samples[0]
+        size = len(body) - (16 if tag == 1 else 0)
+        for first in range(0, size, _CUTS):
+            cuts = [_shortened(tag, body, end) for end in range(first, min(first + _CUTS, size))]
+            made.append(Shape(shape.head, [Sample(sample.tag, sample.fixed, [cut]) for cut in cuts]).octets())
+    return made
+
+
+def _shortened(tag: int, body: bytes, size: int) -> _Body:
+    """A record with so much of its body, of a header so much of the frame."""
+    if tag != 1 or len(body) < 16:
+        return tag, body[:size]
+    return tag, body[:12] + pack(">I", len(body[16 : 16 + size])) + body[16 : 16 + size]
+
+
 def changed(data: bytes, chance: random.Random, blend: Blend, pool: Sequence[bytes], frames: Sequence[bytes]) -> bytes:
     """A changed datagram: true lengths and counts half of the time, one lie in the other half.
 
@@ -132,7 +158,7 @@ def _cut(header: bytes, chance: random.Random) -> bytes:
 
 
 def _change(shape: Shape, chance: random.Random, blend: Blend, pool: Sequence[bytes], frames: Sequence[bytes]) -> None:
-    kind = chance.randrange(8)
+    kind = chance.randrange(10)
     samples = shape.samples
     if kind == 0:
         shape.head = lie(shape.head, chance)
@@ -144,9 +170,24 @@ def _change(shape: Shape, chance: random.Random, blend: Blend, pool: Sequence[by
         del samples[chance.randrange(len(samples))]
     elif kind == 3:
         samples[:] = [*samples, chance.choice(samples)][:64]
+    elif kind == 4:
+        at = chance.randrange(len(samples))
+        samples[at : at + 1] = _cuts(samples[at], chance)
     else:
         at = chance.randrange(len(samples))
         samples[at] = _changed_sample(samples[at], chance, blend, pool, frames)
+
+
+def _cuts(sample: Sample, chance: random.Random) -> list[Sample]:
+    """The sample several times: one of its records, or the header in it, ends one octet later each time."""
+    if not sample.records:
+        return [sample]
+    at = chance.randrange(len(sample.records))
+    tag, body = sample.records[at]
+    first = chance.randrange(len(body) + 1)
+    cuts = [_shortened(tag, body, end) for end in range(first, min(first + _CUTS, len(body) + 1))]
+    before, behind = sample.records[:at], sample.records[at + 1 :]
+    return [Sample(sample.tag, sample.fixed, [*before, cut, *behind]) for cut in cuts]
 
 
 def _changed_sample(
@@ -182,9 +223,12 @@ def _changed_header(body: bytes, chance: random.Random, blend: Blend, frames: Se
     """The sampled header's octets changed, cut, or with another frame inside; its length is true again."""
     protocol = unpack_from(">I", body)[0]
     header = body[16 : 16 + unpack_from(">I", body, 12)[0]]
-    kind = chance.randrange(6)
+    kind = chance.randrange(7)
     if kind == 0:
         header = _cut(header, chance)
+    elif kind == 6 and header:
+        at = chance.randrange(len(header))
+        header = header[:at] + bytes((header[at] + chance.choice(_DELTAS) & 0xFF,)) + header[at + 1 :]
     elif kind == 1:
         header = header[: chance.randint(0, len(header))] + chance.choice(frames)
     elif kind == 2:

@@ -2,22 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches through both scans: equal matches, flow counts, counters and health, and every table within its bound.
 
-An input is pieces between separators. The first is an octet of settings (``OWN_LISTS`` and so on) and the lists, five
-octets a prefix: what it is, its length, where its address stands in the octets behind, and which bit to flip. The
-others are datagrams, each behind an octet that says who sent it, how much later, and whether its batch ends there.
-Nothing outlives an input. No exception is allowed.
+An input is pieces between separators. The first is an octet of settings (``OWN_LISTS`` and so on) and the lists: for
+each prefix an octet that says what it is, its length, and sixteen of its address. The others are datagrams, each behind
+an octet that says who sent it, how much later, and whether its batch ends there. Nothing outlives an input but lists,
+which cost most to make. No exception is allowed.
 """
 
 import importlib
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
-from itertools import pairwise
-from struct import pack
+from ipaddress import ip_address
 
 from sentinel import recording
 from sentinel.blacklist.formats.parsed import Entry
+from sentinel.blacklist.formats.prefixes import canonical_prefix, unpack
 from sentinel.blacklist.trie import Allowed, Blacklist
 from sentinel.errors import DecodeError
 from sentinel.model import FlowSample
@@ -30,7 +30,7 @@ from tests.unit.scan.test_twins import DATAGRAMS, FRAMES
 
 SEPARATOR = b"\xf0\x9f\x90\x99"
 OWN_LISTS, ADMISSION, NO_DESTINATIONS, COMPILED_BATCH, FEW_FLOWS, FEW_STREAMS = 1, 2, 4, 8, 16, 32
-V6, ALLOWED, FLIPPED, SECOND_FEED = 1, 2, 4, 8
+V6, ALLOWED, SECOND_FEED = 1, 2, 4
 BATCH_ENDS, NOT_TAKEN = 0x20, 0x40
 MAX_PREFIXES = 24
 MAX_DATAGRAMS = 40
@@ -47,18 +47,18 @@ _SENDERS = (
 )
 _LATER_S = (0.0, 0.1, 1.0, 4000.0)
 _RULES = (AdmissionRule(("10.0.0.253", "10.0.0.252"), "leaf1"), AdmissionRule(("2001:db8::/64",)))
-_PREFIX_OCTETS = 5
+_PREFIX_OCTETS = 18
+# Lengths of prefixes around an address: most where only the half of an IPv6 address that is compared last decides.
+_LENGTHS = {4: (8, 16, 19, 23, 24, 25, 31, 32), 16: (32, 48, 63, 64, 65, 66, 96, 120, 123, 124, 125, 126, 127, 128)}
 
 
 def one(data: bytes) -> None:
     head, *pieces = data.split(SEPARATOR)
     settings = head[0] if head else 0
-    body = b"".join(piece[1:] for piece in pieces)
-    plain, compiled = (Admission(_RULES, ["192.0.2.0/24"]) for _ in range(2))
     max_streams, max_flows = 2 if settings & FEW_STREAMS else 16, 8 if settings & FEW_FLOWS else 128
     both = Twins(
-        _lists(_prefixes(head[1:], body)) if settings & OWN_LISTS else EVERYTHING,
-        admissions=(plain, compiled) if settings & ADMISSION else (None, None),
+        _lists(head[1 : 1 + MAX_PREFIXES * _PREFIX_OCTETS]) if settings & OWN_LISTS else _nested(),
+        admissions=(_admission(), _admission()) if settings & ADMISSION else (None, None),
         erspan_destinations=() if settings & NO_DESTINATIONS else ("10.0.0.70", "2001:db8::70"),
         max_streams=max_streams,
         max_flows=max_flows,
@@ -93,47 +93,56 @@ def _batches(pieces: list[bytes], *, at_once: bool) -> Iterator[tuple[list[tuple
     yield batch, True
 
 
-# What a prefix is: its text, whether it is allowed rather than listed, and its feed.
-_Prefix = tuple[str, bool, bool]
-
-
-def _prefixes(octets: bytes, body: bytes) -> tuple[_Prefix, ...]:
-    found = []
-    for at in range(0, min(len(octets), MAX_PREFIXES * _PREFIX_OCTETS) - _PREFIX_OCTETS + 1, _PREFIX_OCTETS):
-        kind, length, high, low, bit = octets[at : at + _PREFIX_OCTETS]
-        size = 16 if kind & V6 else 4
-        start = high << 8 | low
-        value = int.from_bytes(body[start : start + size].ljust(size, b"\0"))
-        if kind & FLIPPED:
-            value ^= 1 << bit % (8 * size)
-        text = f"{ip_address(value.to_bytes(size))}/{length % (8 * size + 1)}"
-        found.append((str(ip_network(text, strict=False)), bool(kind & ALLOWED), bool(kind & SECOND_FEED)))
-    return tuple(found)
+def _admission() -> Admission:
+    return Admission(_RULES, ["192.0.2.0/24"])
 
 
 @lru_cache(16)
-def _lists(prefixes: tuple[_Prefix, ...]) -> Blacklist:
+def _lists(octets: bytes) -> Blacklist:
     entries: dict[str, list[Entry]] = {"one": [], "two": []}
-    for line, (text, allowed, second) in enumerate(prefixes):
-        if not allowed:
-            entries["two" if second else "one"].append(Entry(text, f"group{line % 3}", line))
-    return Blacklist.build(entries, [Allowed(text, "config") for text, allowed, _ in prefixes if allowed])
+    allowed = []
+    for at in range(0, len(octets) - _PREFIX_OCTETS + 1, _PREFIX_OCTETS):
+        kind, length, size = octets[at], octets[at + 1], 16 if octets[at] & V6 else 4
+        address = unpack(octets[at + 2 : at + 2 + size])
+        prefix = canonical_prefix(f"{address}/{length % (8 * size + 1)}")[0]
+        if kind & ALLOWED:
+            allowed.append(Allowed(prefix, "config"))
+        else:
+            entries["two" if kind & SECOND_FEED else "one"].append(Entry(prefix, f"group{at % 3}", at))
+    return Blacklist.build(entries, allowed)
+
+
+@lru_cache(1)
+def _nested() -> Blacklist:
+    """Every address is listed, those of our own datagrams by prefixes of many lengths, each beside a neighbour."""
+    entries = [Entry(prefix, "everything", 1) for prefix in EVERYTHING.prefixes()]
+    for packed in sorted({packed for payload in DATAGRAMS for packed in _addresses(payload)}):
+        for length in _LENGTHS[len(packed)]:
+            around = (canonical_prefix(f"{unpack(each)}/{length}")[0] for each in (packed, _neighbour(packed, length)))
+            entries += [Entry(prefix, f"of{length}", 1) for prefix in around]
+    return Blacklist.build({"one": entries}, [Allowed(each, "config") for each in EVERYTHING.allowed_prefixes()])
+
+
+def _neighbour(packed: bytes, length: int) -> bytes:
+    """An address of the prefix beside the one of this length: the last bit within it is another."""
+    return (int.from_bytes(packed) ^ 1 << 8 * len(packed) - length).to_bytes(len(packed))
 
 
 # --- inputs --------------------------------------------------------------------------------------
 
 
 def seeds() -> list[bytes]:
-    """Our own datagrams and frames, and a few of every recording beside the checkout."""
+    """Our own datagrams and frames, cut at every octet too, and a few of every recording beside the checkout."""
     payloads = [*DATAGRAMS, *(traffic.datagram(traffic.flow(each)) for each in _frames())]
     if (sflow.DATA / "sflow").is_dir():
         payloads += sflow.payloads()
+    payloads += shapes.cut_everywhere(DATAGRAMS)
     made = [b"\0" + SEPARATOR + b"\x28" + payload for payload in payloads]
     chance = random.Random(1)
     for number in range(0, len(payloads), 4):
         some = payloads[number : number + 4]
         steps = [bytes((chance.randrange(128),)) + payload for payload in some]
-        listed = _places(b"".join(some), chance, 6)
+        listed = _prefixes_around(_addresses(some[0]), chance, 6)
         made.append(SEPARATOR.join((bytes((chance.randrange(64) | OWN_LISTS,)) + listed, *steps)))
     return [each for each in made if len(each) < 8_000]
 
@@ -148,62 +157,61 @@ def _frames() -> list[bytes]:
 
 def mutate(data: bytes, chance: random.Random, blend: shapes.Blend) -> bytes:
     """Octets anywhere, or one step inside its structure: its datagram, who sends it and when, or the lists."""
-    kind = chance.randrange(12)
+    kind = chance.randrange(14)
     head, *pieces = data.split(SEPARATOR)
-    if kind < 3 or not pieces:
+    if kind < 2 or not pieces:
         return blend(data)
     at = chance.randrange(len(pieces))
     step, payload = pieces[at][:1], pieces[at][1:]
-    if kind == 3:
-        head = _changed_head(head, b"".join(piece[1:] for piece in pieces), chance)
-    elif kind == 4:
+    if kind == 2:
+        head = _changed_head(head, payload, chance)
+    elif kind == 3:
         step = bytes((chance.randrange(128),))
         pieces[at] = step + payload
-    elif kind == 5 and len(pieces) < MAX_DATAGRAMS:
+    elif kind == 4 and len(pieces) < MAX_DATAGRAMS:
         pieces.insert(at, pieces[at] if chance.random() < 0.5 else step + chance.choice(DATAGRAMS))
-    elif kind == 6 and len(pieces) > 1:
+    elif kind == 5 and len(pieces) > 1:
         del pieces[at]
+    elif kind == 6:
+        pieces[at] = step + _moved(payload, chance)
     else:
         pieces[at] = (step or b"\0") + shapes.changed(payload, chance, blend, DATAGRAMS, FRAMES)
     return SEPARATOR.join((head, *pieces))
 
 
-def _changed_head(head: bytes, body: bytes, chance: random.Random) -> bytes:
+def _changed_head(head: bytes, payload: bytes, chance: random.Random) -> bytes:
     settings = head[:1] or b"\0"
     if chance.random() < 0.3:
         settings = bytes((settings[0] ^ 1 << chance.randrange(6),))
     listed = head[1:]
     if chance.random() < 0.2:
         listed = b""
-    return settings + _places(body, chance, chance.randint(1, 3)) + listed[: MAX_PREFIXES * _PREFIX_OCTETS]
+    return settings + (_prefixes_around(_addresses(payload), chance, 3) + listed)[: MAX_PREFIXES * _PREFIX_OCTETS]
 
 
-def _places(body: bytes, chance: random.Random, count: int) -> bytes:
-    """Prefixes around addresses that really stand in these octets: exact, and off by the bit next to their length."""
-    addresses = [packed for packed in _addresses(body) if 0 <= body.find(packed) < 1 << 16]
+def _prefixes_around(addresses: list[bytes], chance: random.Random, count: int) -> bytes:
+    """Prefixes that cover one of these addresses, or lie beside one that does."""
     made = b""
     for _ in range(count):
-        packed = chance.choice(addresses) if addresses else bytes(4)
-        bits = 8 * len(packed)
-        length = chance.choice((bits, bits - 1, bits // 2, 16, 19, 24, 32, 48, 64, chance.randint(0, bits))) % (
-            bits + 1
-        )
-        kind = (V6 if bits == 128 else 0) | chance.choice((0, 0, 0, ALLOWED, FLIPPED, SECOND_FEED))
-        bit = (bits - length - chance.randrange(2)) % bits
-        made += pack(">BBHB", kind, length, max(0, body.find(packed)), bit)
+        packed = chance.choice(addresses or [bytes(4)])
+        length = chance.choice((*_LENGTHS[len(packed)], chance.randint(1, 8 * len(packed))))
+        kind = (V6 if len(packed) == 16 else 0) | chance.choice((0, 0, ALLOWED, SECOND_FEED))
+        address = chance.choice((packed, _neighbour(packed, length)))
+        made += bytes((kind, length)) + address.ljust(16, b"\0")
     return made
 
 
-def _addresses(body: bytes) -> list[bytes]:
-    """The addresses of every datagram in these octets that can be read."""
+def _moved(payload: bytes, chance: random.Random) -> bytes:
+    """One of the datagram's addresses is another of the same network."""
+    packed = chance.choice(_addresses(payload) or [bytes(4)])
+    return payload.replace(packed, _neighbour(packed, chance.randint(len(packed) * 4, len(packed) * 8)), 1)
+
+
+def _addresses(payload: bytes) -> list[bytes]:
+    """Those of every header in a datagram that can be read."""
     found: list[bytes] = []
-    starts = [at for at in range(len(body)) if body.startswith(b"\0\0\0\5\0\0\0", at)]
-    for start, end in pairwise([*starts[:8], len(body)]):
-        try:
-            samples = datagram.decode(body[start:end]).samples
-        except DecodeError:
-            continue
-        for sample in samples:
+    with suppress(DecodeError):
+        for sample in datagram.decode(payload).samples:
             packet = sample.packet if isinstance(sample, FlowSample) else None
             while packet is not None:
                 found += [ip_address(text).packed for text in (packet.src_ip, packet.dst_ip) if text is not None]

@@ -58,9 +58,8 @@ _mirror = sa.Table(
 )
 _CAPTURE_COLUMNS = [column.name for column in _capture.columns]
 _MIRROR_COLUMNS = [column.name for column in _mirror.columns]
-# Made once: to build a statement takes longer than to execute it, and a switch's request waits for both.
-_FORGET = _capture.delete().where(_capture.c.id == sa.bindparam("saved"))
-_KEEP_CAPTURE, _KEEP_MIRROR = _capture.insert(), _mirror.insert()
+# What saving does: a capture's row takes its mirrors with it, as the schema says, and is written anew.
+_SAVING = (_capture.delete().where(_capture.c.id == sa.bindparam("saved")), _capture.insert(), _mirror.insert())
 
 
 def sqlite_url(path: Path) -> str:
@@ -73,13 +72,18 @@ class Store:
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine: sa.Engine | None = None
+        self._saving: tuple[str, ...] = ()
 
     def open(self) -> None:
         """Create or check the schema; a newer one than ours is refused rather than guessed at."""
         try:
-            engine = sa.create_engine(self._url)
-            if engine.dialect.name == "sqlite":
+            if sa.make_url(self._url).get_backend_name() == "sqlite":
+                engine = sa.create_engine(self._url, paramstyle="named")
                 sa.event.listen(engine, "connect", _sqlite_settings)
+            else:
+                engine = sa.create_engine(self._url)
+            # Once: to find a statement's words takes longer than to execute it, and a switch's request waits for both.
+            self._saving = tuple(str(one.compile(dialect=engine.dialect)) for one in _SAVING)
             with engine.begin() as db:
                 _metadata.create_all(db)
                 version = db.execute(sa.select(_meta.c.schema_version)).scalar()
@@ -107,7 +111,7 @@ class Store:
         try:
             with self._opened().begin() as db:
                 for start in range(0, len(rows), BATCH):
-                    _replace(db, rows[start : start + BATCH])
+                    self._replace(db, rows[start : start + BATCH])
         except SQLAlchemyError as error:
             raise _store_error("cannot be written", error) from error
 
@@ -161,6 +165,15 @@ class Store:
         except (SQLAlchemyError, ValueError, TypeError, KeyError) as error:
             raise _store_error("cannot be read", error) from error
 
+    def _replace(self, db: sa.Connection, captures: list[Capture]) -> None:
+        """Three statements whatever their number, in any dialect."""
+        forget, keep, keep_mirrors = self._saving
+        db.exec_driver_sql(forget, [{"saved": capture.id} for capture in captures])
+        db.exec_driver_sql(keep, [_capture_row(capture) for capture in captures])
+        mirrors = [_mirror_row(mirror, at) for capture in captures for at, mirror in enumerate(capture.mirrors)]
+        if mirrors:
+            db.exec_driver_sql(keep_mirrors, mirrors)
+
     def _opened(self) -> sa.Engine:
         if self._engine is None:
             raise StoreError("store: not open")
@@ -189,17 +202,6 @@ def _sqlite_settings(connection: Any, record: object) -> None:
 def _store_error(what: str, error: Exception) -> StoreError:
     cause = getattr(error, "orig", None) or error
     return StoreError(f"store: {what}: {cause}")
-
-
-def _replace(db: sa.Connection, captures: list[Capture]) -> None:
-    """Three statements whatever their number, in any dialect."""
-    saved = [{"saved": capture.id} for capture in captures]
-    # With its mirrors: the schema says so.
-    db.execute(_FORGET, saved)
-    db.execute(_KEEP_CAPTURE, [_capture_row(capture) for capture in captures])
-    mirrors = [_mirror_row(mirror, at) for capture in captures for at, mirror in enumerate(capture.mirrors)]
-    if mirrors:
-        db.execute(_KEEP_MIRROR, mirrors)
 
 
 def _capture_row(capture: Capture) -> dict[str, Any]:

@@ -27,6 +27,8 @@ MAX_INPUT_BYTES = 8_192
 MAX_INPUT_S = 20
 # libFuzzer's own guard, above ours, which says more.
 _RSS_LIMIT_MB = 2_048
+# Inputs after the seeds (which libFuzzer may run twice) among which there must be one of the target's own making.
+_UNMUTATED = 1_000
 
 
 def main(arguments: list[str]) -> None:
@@ -108,12 +110,20 @@ def guided(name: str, seconds: int, seed: int, corpus: Path | None, findings: Pa
     with atheris.instrument_imports(include=covered) if covered else nullcontext():
         target = importlib.import_module(f"tests.fuzz.targets.{name}")
     growth = Growth()
+    seeds, inputs, mutated = target.seeds(), 0, 0
 
     def one(data: bytes) -> None:
+        nonlocal inputs
+        inputs += 1
+        if hasattr(target, "mutate") and inputs > 2 * len(seeds) + _UNMUTATED and not mutated:
+            raise RuntimeError("libFuzzer does not ask the target's own mutator: was it preloaded without atheris's?")
         target.one(data)
         growth.check()
 
     def mutate(data: bytes, max_size: int, number: int) -> bytes:
+        nonlocal mutated
+        mutated += 1
+
         def blend(octets: bytes) -> bytes:
             return bytes(atheris.Mutate(octets, max(len(octets) * 2, 8)))
 
@@ -123,7 +133,7 @@ def guided(name: str, seconds: int, seed: int, corpus: Path | None, findings: Pa
     folder = Path(tempfile.mkdtemp())
     begin = folder / "seeds"
     begin.mkdir()
-    for number, data in enumerate(target.seeds()):
+    for number, data in enumerate(seeds):
         (begin / f"{number:05}").write_bytes(data)
     flags = [f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={MAX_INPUT_BYTES}", "-len_control=0"]
     # Looking for leaks would mean to run most inputs twice; Growth finds them.

@@ -50,7 +50,9 @@ flags="$flags -fsanitize=address,undefined -fno-sanitize=pointer-overflow -fno-s
 if [ $guided = yes ]; then
     compiler=clang
     flags="$flags -fsanitize=fuzzer-no-link"
+    # libFuzzer looks for our way of changing inputs when it is loaded: what hands it over is loaded with it.
     runtime=$("$python" -c 'import atheris; print(atheris.path())')/asan_with_fuzzer.so
+    runtime="$("$python" -c 'import atheris.custom_mutator as it; print(it.__file__)') $runtime"
 else
     compiler=${CC:-gcc}
     runtime="$($compiler -print-file-name=libasan.so) $($compiler -print-file-name=libubsan.so)"

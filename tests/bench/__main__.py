@@ -27,7 +27,7 @@ HEADLINES = {
     "machine": "what the figures were taken on",
     "loopback": "datagrams of six 128-octet headers over 127.0.0.1, at rising rates until the bare receiver loses one",
     "loopback, highest rate": "all at the bare receiver's highest rate without loss; flow counting on, 1 % hits",
-    "collectors": f"everybody at {loopback.COLLECTORS_RATE:,} datagrams/s; `sentinel run` is the whole daemon",
+    "collectors": "everybody at rates that others bear; `sentinel run` is the whole daemon",
     "latency": "from a pair's datagram to its request at the shim, under half the highest rate; bare: GET /healthz",
     "erspan": "mirrored frames of 512 octets between two namespaces, each program at rising rates until it loses one",
     "load and swap": "text of one list to lists in force; resident: all that is kept, table: the frozen tables of it",

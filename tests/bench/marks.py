@@ -38,10 +38,14 @@ def _loopback(rows: list[Row]) -> Iterator[Mark]:
 
 
 def _collectors(rows: list[Row]) -> Iterator[Mark]:
-    cost = {str(row["receiver"]): _number(row, "cpu_us_per_datagram") for row in _where(rows, what="collectors")}
+    """At every rate that both bear without loss."""
+    cost = {
+        (str(row["receiver"]), int(_number(row, "asked_pps"))): _number(row, "cpu_us_per_datagram")
+        for row in _where(rows, what="collectors", lost=0)
+    }
     for name, most in (("sfcapd", 1.0), ("sflowtool", 1.0), ("sfacctd", 1 / 3)):
-        if name in cost and "sentinel" in cost:
-            yield f"sentinel: CPU against {name}", cost["sentinel"] / cost[name], most
+        for rate in sorted(rate for other, rate in cost if other == name and ("sentinel", rate) in cost):
+            yield f"sentinel: CPU against {name}, {rate:,}/s", cost["sentinel", rate] / cost[name, rate], most
 
 
 def _latency(rows: list[Row]) -> Iterator[Mark]:

@@ -71,8 +71,15 @@ def test_what_is_not_installed_is_a_row(capsys: pytest.CaptureFixture[str]) -> N
 def test_marks_are_what_the_rows_say() -> None:
     rows: list[Row] = [
         {"what": "loopback, highest rate", "receiver": "sentinel", "lost": 1, "against_bare": 1.4},
-        {"what": "collectors", "receiver": "sentinel", "cpu_us_per_datagram": 2.0},
-        {"what": "collectors", "receiver": "sfacctd", "cpu_us_per_datagram": 10.0},
+        *(
+            {"what": "collectors", "receiver": name, "asked_pps": rate, "lost": lost, "cpu_us_per_datagram": cost}
+            for name, rate, lost, cost in (
+                ("sentinel", 40_000.0, 0, 2.0),
+                ("sentinel", 80_000.0, 0, 1.0),
+                ("sfacctd", 40_000.0, 0, 10.0),
+                ("sfacctd", 80_000.0, 5, 9.0),
+            )
+        ),
         {"what": "collectors", "receiver": "sfcapd", "skipped": "not installed"},
         {"what": "latency", "bare_http_p99_ms": 2.0, "request_p99_ms": 5.1},
         {"what": "erspan", "skipped": "needs root"},

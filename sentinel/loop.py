@@ -38,6 +38,8 @@ GATHER_S = 0.1
 GATHERED = 64
 # What is taken of them at a time: half a millisecond's work, which news may have to wait for.
 GATHERED_ROUND = 64
+# After requests were handed over nothing is told for so long: to write them needs the GIL too, and is what is urgent.
+REQUESTS_FIRST_S = 0.001
 
 Lookup = Callable[[str], tuple[Indicator, ...]]
 
@@ -150,7 +152,8 @@ class Loop:
                 if not self._running:
                     return
             try:
-                self._round(self._take())
+                if self._round(self._take()):
+                    time.sleep(REQUESTS_FIRST_S)
             except Exception:
                 # A bug in one round must not end the watch; it is loud, counted, and shown by /healthz.
                 log.exception("a round of decisions failed")
@@ -182,7 +185,8 @@ class Loop:
             self._waiting_matches -= sum(isinstance(item, Match) for item in items)
         return items
 
-    def _round(self, items: list[Match | it.Event | Lookup]) -> None:
+    def _round(self, items: list[Match | it.Event | Lookup]) -> bool:
+        """Whether requests were handed over."""
         with self.lock:
             now = self._now()
             commands: list[do.Command] = []
@@ -197,7 +201,7 @@ class Loop:
                         commands += self._detected(self.detector.expire(now.mono), now)
                         commands += self._ask_again(now)
                     commands += self.captures.handle(item, now)
-            self._carry_out(commands)
+            return self._carry_out(commands)
 
     def _ask_again(self, now: it.Now) -> list[do.Command]:
         """A batch that was matched with the old lists may have come behind the new ones: they are asked once more."""
@@ -216,7 +220,9 @@ class Loop:
                 self._untold.append(partial(self._edges.tell_detection, event))
         return commands
 
-    def _carry_out(self, commands: list[do.Command]) -> None:
+    def _carry_out(self, commands: list[do.Command]) -> bool:
+        """Whether requests were handed over."""
+        requests = False
         for command in commands:
             if isinstance(command, do.Record):
                 self._unsaved[command.capture.id] = command.capture
@@ -227,10 +233,12 @@ class Loop:
         for command in commands:
             if isinstance(command, do.Record):
                 continue
+            requests = True
             if stored:
                 self._edges.send(command)
             else:
                 self._send_unstored(command)
+        return requests
 
     def _send_unstored(self, command: do.SwitchCommand) -> None:
         """Without the intent on disk a crash would leave a rule that nobody remembers; the rest is asked for."""

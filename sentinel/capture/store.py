@@ -7,8 +7,10 @@ Every failure is a ``StoreError``; nothing is guessed from a database that canno
 
 import contextlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +58,19 @@ _mirror = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
 )
-_CAPTURE_COLUMNS = [column.name for column in _capture.columns]
-_MIRROR_COLUMNS = [column.name for column in _mirror.columns]
+
+
+def _taking(names: Iterable[str]) -> Callable[[object], dict[str, Any]]:
+    """What gives these attributes of a value by name; ``asdict`` would copy deeply what is frozen anyway."""
+    held = tuple(names)
+    values = attrgetter(*held)
+    return lambda value: dict(zip(held, values(value), strict=True))
+
+
+# What of a value is a column as it is; the rest is made.
+_of_capture = _taking(column.name for column in _capture.columns if column.name != "indicators")
+_of_mirror = _taking(column.name for column in _mirror.columns if column.name not in {"lines", "position"})
+_of_indicator = _taking(field.name for field in fields(Indicator))
 # What saving does: a capture's row takes its mirrors with it, as the schema says, and is written anew.
 _SAVING = (_capture.delete().where(_capture.c.id == sa.bindparam("saved")), _capture.insert(), _mirror.insert())
 
@@ -72,6 +85,9 @@ class Store:
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine: sa.Engine | None = None
+        # Kept for saving: a switch's request waits for what is saved, and a quarter of that was to ask the pool.
+        self._writer: sa.Connection | None = None
+        self._writing = threading.Lock()
         self._saving: tuple[str, ...] = ()
 
     def open(self) -> None:
@@ -102,6 +118,9 @@ class Store:
 
     def close(self) -> None:
         if self._engine is not None:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
             self._engine.dispose()
             self._engine = None
 
@@ -109,9 +128,12 @@ class Store:
         """All of them or none; when this returns, no end of this process loses them."""
         rows = list({capture.id: capture for capture in captures}.values())
         try:
-            with self._opened().begin() as db:
-                for start in range(0, len(rows), BATCH):
-                    self._replace(db, rows[start : start + BATCH])
+            engine = self._opened()
+            with self._writing:
+                self._writer = self._writer or engine.connect()
+                with self._writer.begin():
+                    for start in range(0, len(rows), BATCH):
+                        self._replace(self._writer, rows[start : start + BATCH])
         except SQLAlchemyError as error:
             raise _store_error("cannot be written", error) from error
 
@@ -205,15 +227,11 @@ def _store_error(what: str, error: Exception) -> StoreError:
 
 
 def _capture_row(capture: Capture) -> dict[str, Any]:
-    row = {name: getattr(capture, name) for name in _CAPTURE_COLUMNS if name != "indicators"}
-    row["indicators"] = json.dumps([asdict(indicator) for indicator in capture.indicators])
-    return row
+    return {**_of_capture(capture), "indicators": json.dumps([_of_indicator(each) for each in capture.indicators])}
 
 
 def _mirror_row(mirror: Mirror, position: int) -> dict[str, Any]:
-    # asdict() would copy deeply what is frozen anyway.
-    row = {name: getattr(mirror, name) for name in _MIRROR_COLUMNS if name != "position"}
-    return {**row, "lines": json.dumps(mirror.lines), "position": position}
+    return {**_of_mirror(mirror), "lines": json.dumps(mirror.lines), "position": position}
 
 
 def _mirror_of(row: Any) -> Mirror:

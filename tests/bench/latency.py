@@ -108,9 +108,11 @@ def _pairs_and_trips(
     sent: dict[Pair, float] = {}
     begun = time.monotonic() + SETTLE_S
     for n, pair in enumerate(wanted):
+        agent = agents[n % SWITCHES]
+        datagram = agent.made(tcp_frame(*pair))
         _sleep_until(begun + n * EVERY_S)
         sent[pair] = time.monotonic()
-        agents[n % SWITCHES].send(tcp_frame(*pair))
+        agent.send_made(datagram)
         _sleep_until(begun + (n + 0.6) * EVERY_S)
         trips.append(_round_trip(bare[n % SWITCHES]))
     for agent in agents:

@@ -146,6 +146,10 @@ class Agent:
         self._sequence = 0
 
     def send(self, *frames: bytes, rate: int = 100) -> None:
+        self.send_made(self.made(*frames, rate=rate))
+
+    def made(self, *frames: bytes, rate: int = 100) -> bytes:
+        """The next datagram, for ``send_made``."""
         self._sequence += 1
         samples = [
             encode.flow_sample(
@@ -160,9 +164,10 @@ class Agent:
             )
             for n, frame in enumerate(frames)
         ]
-        self._socket.sendto(
-            encode.datagram(self.agent, 0, self._sequence, self._sequence * 1000, samples), self._collector
-        )
+        return encode.datagram(self.agent, 0, self._sequence, self._sequence * 1000, samples)
+
+    def send_made(self, datagram: bytes) -> None:
+        self._socket.sendto(datagram, self._collector)
 
     def close(self) -> None:
         self._socket.close()

@@ -111,6 +111,16 @@ def test_the_intent_is_stored_before_the_request_and_the_outcome_after(loop: Loo
     assert len(edges.switch.rules) == 1
 
 
+def test_news_is_told_after_the_request_had_time_to_be_written(
+    loop: Loop, edges: FakeEdges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "REQUESTS_FIRST_S", 0.5)
+    loop.post_matches([match()])
+    until(lambda: "Install" in edges.order)
+    assert "opened" not in edges.told
+    until(lambda: "opened" in edges.told)
+
+
 @pytest.mark.parametrize("ends", [(HOST, LISTED), (LISTED, HOST)])
 def test_a_detection_outlives_its_quiet_time_while_a_capture_hangs_on_it(
     edges: FakeEdges, ends: tuple[str, str]

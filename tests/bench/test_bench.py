@@ -92,6 +92,20 @@ def test_marks_are_what_the_rows_say() -> None:
     ]
 
 
+@pytest.mark.parametrize(("minimal_c_ns", "at_most"), [(50.0, 150.0), (200.0, 300.0)])
+def test_a_sample_may_cost_more_where_the_machine_is_slower(minimal_c_ns: float, at_most: float) -> None:
+    rows: list[Row] = [
+        {"what": "scan from memory", "family": family, "prefixes": prefixes, "hits_pct": 1.0, "ns_per_sample": cost}
+        | ({"minimal_c_ns": minimal} if family == "v4" else {})
+        for family, prefixes, cost, minimal in (
+            ("v4", 2_000, 100.0, 30.0),
+            ("v4", 1_000_000, 120.0, minimal_c_ns),
+            ("v6", 1_000_000, 150.0, 0.0),
+        )
+    ]
+    assert [(row["found"], row["at_most"]) for row in marks(rows)] == [(120.0, at_most), (1.2, 1.3), (1.25, 1.5)]
+
+
 def test_what_is_decided_about_is_told_apart() -> None:
     rows = list(deciding.measure())
     assert [row["match"] for row in rows] == ["of a new pair", "known", "known, sign of life due"]

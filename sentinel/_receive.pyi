@@ -10,6 +10,7 @@ class Batch:
 
 class BatchReceiver:
     drops: int
+    datagrams: int
     bytes: int
     truncated: int
     def __init__(self, most: int, max_bytes: int) -> None: ...

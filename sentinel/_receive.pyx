@@ -135,7 +135,7 @@ cdef class Batch:
 cdef class BatchReceiver:
     """Up to ``most`` datagrams a call, each of at most ``max_bytes`` octets and one more that shows it was longer.
 
-    ``bytes`` and ``truncated`` count since the start; ``drops`` is the kernel's own count as last told, or -1.
+    ``datagrams``, ``bytes`` and ``truncated`` count since the start; ``drops`` is the kernel's own count as last told, or -1.
     """
 
     cdef unsigned int _most
@@ -150,6 +150,7 @@ cdef class BatchReceiver:
     cdef int _last
     cdef int _used
     cdef readonly long long drops
+    cdef readonly unsigned long long datagrams
     cdef readonly unsigned long long bytes
     cdef readonly unsigned long long truncated
 
@@ -243,6 +244,7 @@ cdef class BatchReceiver:
         if count < 0:
             return -errno
         self._used = count
+        self.datagrams += count
         for i in range(count):
             message = &self._messages[i]
             slot = &self._slots[i]

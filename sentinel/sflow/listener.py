@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
@@ -50,6 +50,8 @@ class BatchReceiver(Protocol):
 
     @property
     def drops(self) -> int: ...
+    @property
+    def datagrams(self) -> int: ...
     @property
     def bytes(self) -> int: ...
     @property
@@ -156,7 +158,7 @@ class Listener:
         """A copy of the counters as they stand, of all readers."""
         self._count_drops()
         total = ListenerCounters(kernel_drops=self._kernel_drops)
-        for counters in (reader.counters for reader in self._readers):
+        for counters in (reader.counters() for reader in self._readers):
             total.datagrams += counters.datagrams
             total.bytes += counters.bytes
             total.batches += counters.batches
@@ -243,7 +245,7 @@ class Listener:
         bound = [each for reader in self._readers for each in reader.sockets]
         for source in (
             _proc_drops({os.fstat(each.fileno()).st_ino: each for each in bound}),
-            *(dict(reader.drops) for reader in self._readers),
+            *(reader.drops() for reader in self._readers),
         ):
             for each, drops in source.items():
                 told[each] = max(told[each], drops)
@@ -263,8 +265,9 @@ class _Reader:
         may_log: Callable[[str], bool],
     ) -> None:
         self.sockets: list[socket.socket] = []
-        self.drops: dict[socket.socket, int] = {}
-        self.counters = ListenerCounters()
+        # What was received one by one; the compiled receivers count for themselves.
+        self._drops: dict[socket.socket, int] = {}
+        self._counters = ListenerCounters()
         self._on_batch = on_batch
         self._make_receiver = receiver
         # One for each socket: what it was told of drops is that socket's.
@@ -297,6 +300,20 @@ class _Reader:
         self.sockets = []
         self._wake = None
 
+    def counters(self) -> ListenerCounters:
+        """A copy, without ``kernel_drops``."""
+        receivers = self._receivers.values()
+        return replace(
+            self._counters,
+            datagrams=self._counters.datagrams + sum(each.datagrams for each in receivers),
+            bytes=self._counters.bytes + sum(each.bytes for each in receivers),
+            truncated=self._counters.truncated + sum(each.truncated for each in receivers),
+        )
+
+    def drops(self) -> dict[socket.socket, int]:
+        """What came with datagrams about each socket; nothing of one that told nothing."""
+        return self._drops | {bound: each.drops for bound, each in self._receivers.items() if each.drops >= 0}
+
     def _run(self) -> None:
         if self._wake is None:
             return
@@ -319,22 +336,14 @@ class _Reader:
         """Read what is there, up to one batch, so that no socket starves the others."""
         batch: Sequence[Received] = []
         try:
-            batch = self._receive_many(bound, wake_fd, wait_ms) if self._receivers else self._receive_each(bound)
+            if self._receivers:
+                batch = self._receivers[bound].receive(bound.fileno(), wake_fd, wait_ms)
+            else:
+                batch = self._receive_each(bound)
         except OSError as error:
             self._failed(error)
         if batch:
             self._hand_over(batch)
-
-    def _receive_many(self, bound: socket.socket, wake_fd: int, wait_ms: int) -> Sequence[Received]:
-        receiver = self._receivers[bound]
-        octets, truncated = receiver.bytes, receiver.truncated
-        batch = receiver.receive(bound.fileno(), wake_fd, wait_ms)
-        self.counters.datagrams += len(batch)
-        self.counters.bytes += receiver.bytes - octets
-        self.counters.truncated += receiver.truncated - truncated
-        if receiver.drops >= 0:
-            self.drops[bound] = receiver.drops
-        return batch
 
     def _receive_each(self, bound: socket.socket) -> Sequence[Received]:
         batch: list[Received] = []
@@ -350,7 +359,7 @@ class _Reader:
 
     def _failed(self, error: OSError) -> None:
         reason = errno.errorcode.get(error.errno or 0, "unknown")
-        self.counters.errors[reason] += 1
+        self._counters.errors[reason] += 1
         if self._may_log(reason):
             _LOG.warning("sflow listener: cannot receive: %s", error)
         self._stopping.wait(LISTENER_ERROR_PAUSE_S)
@@ -359,19 +368,19 @@ class _Reader:
         data, ancillary, flags, address = bound.recvmsg(MAX_DATAGRAM_BYTES + 1, _ANCILLARY_BYTES)
         for level, kind, value in ancillary:
             if level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL and len(value) >= _DROPS.size:
-                self.drops[bound] = _DROPS.unpack_from(value)[0]
-        self.counters.datagrams += 1
-        self.counters.bytes += len(data)
+                self._drops[bound] = _DROPS.unpack_from(value)[0]
+        self._counters.datagrams += 1
+        self._counters.bytes += len(data)
         if flags & socket.MSG_TRUNC:
-            self.counters.truncated += 1
+            self._counters.truncated += 1
         return data, _sender(address[0]), time.time()
 
     def _hand_over(self, batch: Sequence[Received]) -> None:
-        self.counters.batches += 1
+        self._counters.batches += 1
         try:
             self._on_batch(batch)
         except Exception:  # noqa: BLE001 - a bug in what is behind must not end the reception
-            self.counters.errors["on_batch"] += 1
+            self._counters.errors["on_batch"] += 1
             if self._may_log("on_batch"):
                 _LOG.exception("sflow listener: a batch of %d datagrams was lost to a bug", len(batch))
 

@@ -46,6 +46,13 @@ cdef extern from *:
         return -1;
     }
 
+    /* What the system may hold for a socket, by its own reckoning; 0 for what is no socket. */
+    static int sentinel_room(int fd) {
+        int room = 0;
+        socklen_t size = sizeof room;
+        return getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, &size) ? 0 : room;
+    }
+
     /* The nanosecond at which the kernel had a message, or 0. */
     static long long sentinel_arrival_ns(struct msghdr *message) {
         struct cmsghdr *one;
@@ -102,13 +109,16 @@ cdef extern from *:
     int poll(pollfd *fds, unsigned long count, int timeout_ms) nogil
     const char *inet_ntop(int family, const void *octets, char *text, unsigned int size) nogil
     long long sentinel_drops(msghdr *message) nogil
+    int sentinel_room(int fd) nogil
     long long sentinel_arrival_ns(msghdr *message) nogil
     int sentinel_sender(const sockaddr_storage *sender, unsigned char *octets) nogil
 
 cdef enum:
     NEAR_BYTES = 2048
     # After so many datagrams of one call the next one lets so many microseconds pass before it asks, as a network card's
-    # driver does: about fifty come meanwhile, and at a million a second five hundred wait in the socket's buffer.
+    # driver does: about fifty come meanwhile, and at a million a second five hundred wait in the socket's buffer. One that
+    # has not room for some two thousand, as where nobody raised net.core.rmem_max, is never left alone.
+    ROOM_TO_LINGER = 4 << 20
     BUSY = 8
     LINGER_US = 1000
     VERY_BUSY = 48
@@ -203,7 +213,7 @@ cdef class BatchReceiver:
         cdef int received
         cdef Batch batch
         with nogil:
-            if BUSY <= self._last < <int>self._most and timeout_ms:
+            if BUSY <= self._last < <int>self._most and timeout_ms and sentinel_room(fd) >= ROOM_TO_LINGER:
                 # More is on its way: to let it gather costs less than to be woken for the first of it.
                 usleep(SHORT_LINGER_US if self._last >= VERY_BUSY else LINGER_US)
             received = self._receive(fd)

@@ -99,7 +99,8 @@ def _unzipped(feed: str, body: bytes, max_bytes: int, member: str) -> bytes:
 
 
 def _member(feed: str, archive: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
-    files = [info for info in archive.infolist() if not info.is_dir()]
+    # ZipInfo.is_dir() of Python 3.11 asks for the last character of a name that may have none.
+    files = [info for info in archive.infolist() if not info.filename.endswith("/")]
     chosen = [info for info in files if info.filename == member] if member else files
     if len(chosen) != 1:
         wanted = f"{member!r} is {len(chosen)} times" if member else f"{len(files)} files are, expected one (or member)"

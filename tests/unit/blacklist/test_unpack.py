@@ -8,6 +8,7 @@ import random
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from struct import pack
 
 import pytest
 
@@ -34,6 +35,19 @@ def encrypted() -> bytes:
     return bytes(data)
 
 
+def nameless() -> bytes:
+    """The library writes no such archive, but reads one: the file's name has no octets (APPNOTE.TXT 4.3.7, 4.3.12)."""
+    data = bytearray(zipped(("a", LIST)))
+    end, directory = data.index(b"PK\x05\x06"), data.index(b"PK\x01\x02")
+    # From the back, so that nothing moves before it was changed.
+    data[end + 12 : end + 20] = pack("<II", end - directory - 1, directory - 1)
+    del data[directory + 46]
+    data[directory + 28 : directory + 30] = bytes(2)
+    del data[30]
+    data[26:28] = bytes(2)
+    return bytes(data)
+
+
 GOOD: dict[str, bytes] = {
     "as it is": LIST,
     "gzip": gzip.compress(LIST),
@@ -41,6 +55,7 @@ GOOD: dict[str, bytes] = {
     "padded gzip": gzip.compress(LIST) + b"\0" * 500,
     "zip": zipped(("list.txt", LIST)),
     "stored": zipped(("list.txt", LIST), method=zipfile.ZIP_STORED),
+    "zip of a file without a name": nameless(),
     "zip with a folder": zipped(("folder/", b""), ("folder/list.txt", LIST)),
 }
 

@@ -85,7 +85,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine: sa.Engine | None = None
-        # Kept for saving: a switch's request waits for what is saved, and a quarter of that was to ask the pool.
+        # Kept for saving: a switch's request waits for what is saved, and a sixth of that was to ask the pool.
         self._writer: sa.Connection | None = None
         self._writing = threading.Lock()
         self._saving: tuple[str, ...] = ()

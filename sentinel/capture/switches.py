@@ -49,16 +49,15 @@ class SwitchClient:
 
     def __init__(self, name: str, url: str, access: Access) -> None:
         self.name = name
-        self._url = url.rstrip("/")
         self._erspan_destination = access.erspan_destination
         # No session: it would add proxies, cookies and redirects, which are for the outside world, and take its time.
         self._adapter = HTTPAdapter()
         self._verify = str(access.ca_file) if access.ca_file else True
         self._cert = (str(access.client_cert[0]), str(access.client_cert[1])) if access.client_cert else None
         headers = {"Accept-Encoding": "identity", "User-Agent": f"sentinel/{__version__}"}
-        if access.token and self._url.startswith("https:"):
+        if access.token and url.startswith("https:"):
             headers["Authorization"] = f"Bearer {access.token}"
-        self._blank = requests.Request("GET", self._url, headers=headers).prepare()
+        self._blank = requests.Request("GET", url, headers=headers).prepare()
         self._base = str(self._blank.url).rstrip("/")
 
     def close(self) -> None:

@@ -14,7 +14,8 @@ from sentinel.errors import StoreError
 from sentinel.erspan.files import Received
 from sentinel.flows.query import answer
 from sentinel.model import Capture, Detection, FlowAnswer, FlowQuery
-from sentinel.report.metrics import Metrics, Reading, counters
+from sentinel.readings import Reading, counters
+from sentinel.report.metrics import Metrics
 from sentinel.scorecard import feed_row, feeds_in, readings
 from sentinel.sflow.agents import AgentHealth
 from sentinel.web.backend import NotFound, NotHere, Pcap, Refused, Row

@@ -41,6 +41,7 @@ from sentinel.scanning import Scanning, prepare, receiver_of
 from sentinel.scorecard import Caused, feed_event, feeds_in
 from sentinel.sflow.admission import Admission, AdmissionRule
 from sentinel.sflow.listener import Listener
+from sentinel.times import time_text
 from sentinel.web.app import create_app
 from sentinel.web.counters import WebCounters
 from sentinel.web.guards import Guard
@@ -441,7 +442,7 @@ class Daemon:
     def _tell_deleted(self, deleted: Deleted) -> None:
         """A file of a capture had to go: somebody may look for it."""
         details = {"id": deleted.capture_id, "file": deleted.name, "bytes": deleted.bytes, "reason": deleted.reason}
-        now = eve.time_text(time.time())
+        now = time_text(time.time())
         self._tell({"timestamp": now, "event_type": "capture_file", "capture_file": {"deleted": True, **details}})
 
     def _switch_of_source(self, source: str) -> str | None:

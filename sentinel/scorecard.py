@@ -10,8 +10,8 @@ from sentinel.blacklist.loader import Outcome
 from sentinel.blacklist.status import FeedStatus
 from sentinel.limits import MAX_FEED_EVENT_INDICATORS, MAX_FEED_LOCAL_LISTED_KEPT, MAX_FEED_OVERLAPS_SHOWN
 from sentinel.model import Indicator
-from sentinel.report import eve
-from sentinel.report.metrics import Reading
+from sentinel.readings import Reading
+from sentinel.times import time_text
 
 STATES = ("ok", "stale", "quarantined", "empty")
 
@@ -40,7 +40,7 @@ def feed_event(outcome: Outcome, now: float) -> dict[str, object]:
         "changed": outcome.difference.changed,
     }
     return {
-        "timestamp": eve.time_text(now),
+        "timestamp": time_text(now),
         "event_type": "feed",
         "feed": {
             "name": outcome.feed,

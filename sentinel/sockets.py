@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sentinel.erspan.receiver import Granted
-from sentinel.report.metrics import Reading
+from sentinel.readings import Reading
 from sentinel.sflow.listener import ListeningOn
 
 _NAMED = 4

@@ -23,6 +23,7 @@ from sentinel.commands.options import config_option, settings_of
 from sentinel.config.settings import Settings
 from sentinel.daemon import loader_of, policy_of
 from sentinel.scorecard import feed_row
+from sentinel.times import utc
 from sentinel.web import views
 
 
@@ -51,7 +52,7 @@ def _explained(text: str, loader: Loader, settings: Settings) -> list[str]:
     lines = [f"{text}: {'listed' if found.listed else 'not listed'}"]
     for indicator in found.indicators:
         at = loader.since(indicator)
-        since = f"  since {views.utc(at)[:19]}Z" if at is not None else ""
+        since = f"  since {utc(at)[:19]}Z" if at is not None else ""
         lines.append(f"  {indicator.prefix}  {indicator.feed}  {indicator.group}{since}")
     if found.listed:
         lines += [f"  on a hit: {words}" for words in on_a_hit(found.address, found.indicators, policy_of(settings))]

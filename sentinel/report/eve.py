@@ -8,11 +8,11 @@ alert are those of the first packet seen; absent ports are left out, as Suricata
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
 from sentinel.model import Capture, Detection, Direction, Evidence, Indicator, Mirror, Observer
+from sentinel.times import time_text
 
 # Suricata's own names (src/util-proto-name.c, after /etc/protocols); others are three digits there.
 _PROTOCOLS = {
@@ -47,8 +47,6 @@ _LOWEST_SEVERITY = 3
 
 # What a 64-bit float, and with it every JSON reader, still holds exactly.
 _FLOW_IDS = 2**53 - 1
-# The last second of the year 9999; recordings may claim any time.
-_LAST_SECOND = 253_402_300_799
 
 
 def alert(detection: Detection, *, state: str | None = None, timestamp: float | None = None) -> dict[str, Any]:
@@ -149,12 +147,6 @@ def flow_id(one_ip: str, other_ip: str) -> int:
 def protocol_name(protocol: int | None) -> str | None:
     """Suricata's name of an IP protocol number."""
     return None if protocol is None else _PROTOCOLS.get(protocol, f"{protocol:03d}")
-
-
-def time_text(at: float) -> str:
-    """UTC seconds since 1970 as Suricata writes them: 2026-08-22T06:00:00.000000+0000; clamped to 1970–9999."""
-    moment = datetime.fromtimestamp(min(max(at, 0.0), _LAST_SECOND), UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%f%z}"
 
 
 def _metadata(detection: Detection) -> dict[str, list[str]]:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""The counters that the stages keep, as Prometheus reads them.
+"""The readings of all parts as Prometheus reads them.
 
 Labels come from what the configuration names, or are literals of the code, never from the wire: a forger would make
 series without end. So label names are a closed set, and the series of one metric are bounded.
@@ -8,18 +8,14 @@ series without end. So label names are a closed set, and the series of one metri
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sentinel.limits import MAX_METRIC_LABEL_CHARS, MAX_METRIC_SERIES
-
-Kind = Literal["counter", "gauge"]
-# What a source yields: name, labels, value, kind and help text, in this order.
-Reading = tuple[str, Mapping[str, str], float, Kind, str]
+from sentinel.readings import Kind, Reading
 
 LABELS = frozenset(
     {
@@ -40,32 +36,6 @@ LABELS = frozenset(
 )
 
 _NAME = re.compile(r"sentinel_[a-z][a-z0-9_]*")
-
-
-def counters(stage: str, source: object, label: str = "reason") -> Iterator[Reading]:
-    """Read the whole-number attributes of a stage's counters object as ``sentinel_<stage>_<attribute>_total``.
-
-    A mapping among them becomes one series per key, under ``label``. Attributes that begin with ``_`` are left out.
-    """
-    for name in _attributes(source):
-        value = getattr(source, name)
-        metric = f"sentinel_{stage}_{name}_total"
-        text = f"{stage}: {name.replace('_', ' ')}"
-        if isinstance(value, Mapping):
-            # A copy at once: the stage goes on counting in its own thread.
-            for key, count in dict(value).items():
-                yield metric, {label: str(key)}, float(count), "counter", text
-        elif isinstance(value, int) and not isinstance(value, bool):
-            yield metric, {}, float(value), "counter", text
-
-
-def _attributes(source: object) -> Iterable[str]:
-    if is_dataclass(source):
-        names = [each.name for each in fields(source)]
-    else:
-        slots = getattr(type(source), "__slots__", ())
-        names = list(slots) if slots else list(vars(source))
-    return [name for name in names if not name.startswith("_")]
 
 
 @dataclass(slots=True)

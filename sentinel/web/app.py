@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from sentinel.errors import OutsideError
 from sentinel.limits import MAX_REQUEST_BODY_BYTES, WEB_ERROR_LOG_INTERVAL_S
+from sentinel.times import utc
 from sentinel.web import api, views
 from sentinel.web.backend import Backend, NotFound, Refused
 from sentinel.web.counters import WebCounters
@@ -136,7 +137,7 @@ def _add_probes(app: Flask, backend: Backend, guard: Guard) -> None:
         status = health.get("status")
         # Without a token one learns that it works, not what it watches.
         open_to_all = guard.tokens is not None and guard.owner(request) is None
-        response = jsonify({"status": status} if open_to_all else {**views.row(health), "now": views.utc(time.time())})
+        response = jsonify({"status": status} if open_to_all else {**views.row(health), "now": utc(time.time())})
         response.status_code = 503 if status == "failing" else 200
         return response
 

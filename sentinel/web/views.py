@@ -3,29 +3,12 @@
 """Model values → what the API says of them. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
 from sentinel.limits import MAX_OBSERVERS_SHOWN
 from sentinel.model import Capture, Detection, FlowAnswer, FlowGroup, FlowQuery, FlowSums, Indicator, Mirror, Observer
+from sentinel.times import maybe_utc, utc
 
 Json = dict[str, object]
-
-# The last second of the year 9999, the last one that RFC 3339 can write.
-LAST_SECOND = 253_402_300_799.0
-
-
-def utc(seconds: float) -> str:
-    """Return UTC seconds since 1970 as RFC 3339 text with milliseconds, clamped to the years 1970 to 9999."""
-    return (
-        datetime.fromtimestamp(min(max(seconds, 0.0), LAST_SECOND), UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
-
-
-def maybe_utc(seconds: float | None) -> str | None:
-    """Return a time that may be absent."""
-    return None if seconds is None else utc(seconds)
 
 
 def row(values: Mapping[str, object]) -> Json:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EVERYBODY = {"model", "errors", "limits"}
+EVERYBODY = {"model", "errors", "limits", "readings", "times"}
 STAGES = {"sflow", "flows", "blacklist", "detect", "capture", "erspan", "report", "web", "config"}
 # What a room may know of the others, beside EVERYBODY and itself.
 MAY_KNOW: dict[str, set[str]] = {
@@ -18,14 +18,16 @@ MAY_KNOW: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "limits": set(),
+    "readings": set(),
+    "times": set(),
     "recording": set(),
     "erspan": {"recording"},
     "sflow": {"recording"},
     "scan": {"sflow", "blacklist", "detect"},
     "scanning": {"scan", "sflow", "blacklist"},
     "loop": {"capture", "detect", "report"},
-    "scorecard": {"blacklist", "report"},
-    "sockets": {"sflow", "erspan", "report"},
+    "scorecard": {"blacklist"},
+    "sockets": {"sflow", "erspan"},
 }
 COMPOSERS = {"daemon", "cli", "backend", "demo", "__main__", "__init__", "replay", "commands", "unlisted"}
 # Pure stages: what decides or parses does not look at the clock, the disk or the wire.
@@ -35,6 +37,7 @@ PURE += ["capture/planner.py", "capture/placing.py", "capture/ledger.py", "captu
 PURE += ["capture/budget.py"]
 PURE += ["blacklist/differences.py", "blacklist/overlap.py", "blacklist/rules.py", "blacklist/unpack.py"]
 PURE += ["blacklist/trie.py", "blacklist/formats/*", "erspan/decapsulate.py", "erspan/fragments.py", "report/eve.py"]
+PURE += ["readings.py", "times.py"]
 IMPURE_MODULES = {"socket", "time", "threading", "logging", "os", "subprocess", "requests", "flask", "random"}
 # inet_pton and inet_ntop are arithmetic that happens to live in the socket module.
 PURE_NAMES = {("socket", "inet_ntop"), ("socket", "inet_pton"), ("socket", "AF_INET"), ("socket", "AF_INET6")}

@@ -124,19 +124,6 @@ def test_flow_id_is_the_pairs_and_fits_a_double() -> None:
     assert eve.flow_id("10.0.0.5", "203.0.113.9") == 3_863_252_143_429_254
 
 
-@pytest.mark.parametrize(
-    ("at", "text"),
-    [
-        (0.0, "1970-01-01T00:00:00.000000+0000"),
-        (-5.0, "1970-01-01T00:00:00.000000+0000"),
-        (1e30, "9999-12-31T23:59:59.000000+0000"),
-        (FIRST_SEEN, "2026-08-22T06:00:00.250000+0000"),
-    ],
-)
-def test_times_of_any_recording(at: float, text: str) -> None:
-    assert eve.time_text(at) == text
-
-
 def test_text_from_a_feed_stays_data() -> None:
     nasty = Indicator("203.0.113.9/32", 'x"}\n{"event_type":"fake', "\x1b[31m<script>\u2028")
     line = json.dumps(eve.alert(detection(indicators=(nasty, *INDICATORS))))

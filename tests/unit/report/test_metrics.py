@@ -10,7 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sentinel.limits import MAX_METRIC_LABEL_CHARS, MAX_METRIC_SERIES
-from sentinel.report.metrics import Metrics, Reading, counters
+from sentinel.readings import Reading, counters
+from sentinel.report.metrics import Metrics
 
 
 def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import sentinel
 from sentinel import limits, sockets, unlisted
+from sentinel.blacklist.scorecard import feed_row, feeds_in, readings
 from sentinel.capture import events as it
 from sentinel.errors import StoreError
 from sentinel.erspan.files import Received
@@ -16,7 +17,6 @@ from sentinel.flows.query import answer
 from sentinel.model import Capture, Detection, FlowAnswer, FlowQuery
 from sentinel.readings import Reading, counters
 from sentinel.report.metrics import Metrics
-from sentinel.scorecard import feed_row, feeds_in, readings
 from sentinel.sflow.agents import AgentHealth
 from sentinel.web.backend import NotFound, NotHere, Pcap, Refused, Row
 

@@ -18,6 +18,7 @@ from sentinel import limits
 from sentinel.backend import DaemonBackend
 from sentinel.blacklist.catalogue import Feed, parse_feed_argument, read_descriptors, select, shipped_descriptors
 from sentinel.blacklist.loader import Loader, Outcome
+from sentinel.blacklist.scorecard import Caused, feed_event, feeds_in
 from sentinel.blacklist.trie import Current
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
@@ -38,7 +39,6 @@ from sentinel.model import Capture, CaptureState, CountersSample, Switch
 from sentinel.report import eve
 from sentinel.report.eventlog import EventLog, EventRing
 from sentinel.scanning import Scanning, prepare, receiver_of
-from sentinel.scorecard import Caused, feed_event, feeds_in
 from sentinel.sflow.admission import Admission, AdmissionRule
 from sentinel.sflow.listener import Listener
 from sentinel.times import time_text

@@ -16,13 +16,13 @@ from rich.table import Table
 
 from sentinel.blacklist.catalogue import shipped_descriptors
 from sentinel.blacklist.loader import Loader, Outcome
+from sentinel.blacklist.scorecard import feed_row
 from sentinel.commands import scores
 from sentinel.commands.client import DaemonClient, DaemonUnreachable
 from sentinel.commands.consequence import on_a_hit
 from sentinel.commands.options import config_option, settings_of
 from sentinel.config.settings import Settings
 from sentinel.daemon import loader_of, policy_of
-from sentinel.scorecard import feed_row
 from sentinel.times import utc
 from sentinel.web import views
 

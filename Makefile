@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FUZZ_SECONDS ?= 60
 # What a set-up depends on: another version of these is installed, and compiled, anew.
-SOURCES := pyproject.toml setup.py $(wildcard sentinel/*.pyx sentinel/*.pxd sentinel/*/*.pyx sentinel/*/native/*.pxi)
+SOURCES := pyproject.toml setup.py $(wildcard sentinel/*/*.pyx sentinel/*/*.pxd sentinel/*/native/*.pxi)
 
 .PHONY: demo test unit lint types sim quality fuzz bench lab-qemu wheel shim clean
 

@@ -18,11 +18,13 @@ def extensions() -> list[Extension]:
     from Cython.Build import cythonize  # noqa: PLC0415 - a pure build does without Cython
 
     modules = [
-        Extension("sentinel._receive", ["sentinel/_receive.pyx"], depends=["sentinel/_receive.pxd"]),
+        Extension(
+            "sentinel.receive._native", ["sentinel/receive/_native.pyx"], depends=["sentinel/receive/_native.pxd"]
+        ),
         Extension(
             "sentinel.scan._native",
             ["sentinel/scan/_native.pyx"],
-            depends=["sentinel/_receive.pxd", *(f"sentinel/scan/native/{part}.pxi" for part in PARTS)],
+            depends=["sentinel/receive/_native.pxd", *(f"sentinel/scan/native/{part}.pxi" for part in PARTS)],
             extra_compile_args=["-O3"],
         ),
         Extension(
@@ -30,7 +32,7 @@ def extensions() -> list[Extension]:
             ["sentinel/erspan/_native.pyx"],
             depends=[
                 f"sentinel/{part}"
-                for part in ("_receive.pxd", "erspan/native/header.pxi", "erspan/native/duplicates.pxi")
+                for part in ("receive/_native.pxd", "erspan/native/header.pxi", "erspan/native/duplicates.pxi")
             ],
         ),
     ]

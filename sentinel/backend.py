@@ -8,14 +8,16 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import sentinel
-from sentinel import limits, sockets, unlisted
+from sentinel import limits
 from sentinel.blacklist.scorecard import feed_row, feeds_in, readings
 from sentinel.capture import events as it
+from sentinel.detect import unlisted
 from sentinel.errors import StoreError
 from sentinel.erspan.files import Received
 from sentinel.flows.query import answer
 from sentinel.model import Capture, Detection, FlowAnswer, FlowQuery
 from sentinel.readings import Reading, counters
+from sentinel.receive import sockets
 from sentinel.report.metrics import Metrics
 from sentinel.sflow.agents import AgentHealth
 from sentinel.web.backend import NotFound, NotHere, Pcap, Refused, Row

@@ -27,6 +27,7 @@ from sentinel.capture.policy import Policy, Threshold
 from sentinel.capture.store import Store, sqlite_url
 from sentinel.capture.switches import Access, SwitchPool
 from sentinel.config.settings import Settings
+from sentinel.decide.loop import Loop
 from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
 from sentinel.errors import ConfigError, StoreError
@@ -34,11 +35,11 @@ from sentinel.erspan.files import CaptureFiles, CaptureNotes
 from sentinel.erspan.receiver import Receiver
 from sentinel.erspan.shelf import Deleted
 from sentinel.flows.recent import RecentFlows
-from sentinel.loop import Loop
 from sentinel.model import Capture, CaptureState, CountersSample, Switch
+from sentinel.receive.batches import receiver_of
 from sentinel.report import eve
 from sentinel.report.eventlog import EventLog, EventRing
-from sentinel.scanning import Scanning, prepare, receiver_of
+from sentinel.scan.threads import Scanning, prepare
 from sentinel.sflow.admission import Admission, AdmissionRule
 from sentinel.sflow.listener import Listener
 from sentinel.times import time_text

@@ -15,18 +15,19 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sentinel import recording
 from sentinel.blacklist.catalogue import parse_feed_argument, with_distinct_names
 from sentinel.blacklist.loader import Loader
 from sentinel.blacklist.trie import Blacklist
 from sentinel.commands.options import config_option, settings_of
 from sentinel.daemon import loader_of
+from sentinel.decide.replay import Replay
 from sentinel.errors import OutsideError, RecordingError
 from sentinel.erspan import recorded as mirrored
-from sentinel.replay import Replay
+from sentinel.packets.pcap import packets
 from sentinel.report import eve
 from sentinel.sflow.jsonlines import decode_lines
 from sentinel.sflow.listener import Listener
+from sentinel.sflow.recorded import RecordedDatagram, datagrams
 
 DEFAULT_LOCAL = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 
@@ -64,10 +65,10 @@ class Faults:
     def __init__(self) -> None:
         self.found = False
 
-    def datagrams(self, name: str) -> Iterator[recording.RecordedDatagram]:
+    def datagrams(self, name: str) -> Iterator[RecordedDatagram]:
         try:
             with opened(name) as file:
-                yield from recording.datagrams(recording.packets(file))
+                yield from datagrams(packets(file))
         except RecordingError as error:
             self.found = True
             say(f"{name}: {error}")
@@ -113,8 +114,7 @@ def _decode_live(listen: str) -> None:
 
     def received(batch: Iterable[tuple[bytes, str, float]]) -> None:
         datagrams = (
-            recording.RecordedDatagram(next(frames), at, sender, address[0], address[1], payload)
-            for payload, sender, at in batch
+            RecordedDatagram(next(frames), at, sender, address[0], address[1], payload) for payload, sender, at in batch
         )
         try:
             for line in decode_lines(datagrams):

@@ -16,11 +16,12 @@ from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.engine import CaptureEngine
 from sentinel.commands.options import config_option, settings_of
+from sentinel.compiled import chosen
 from sentinel.config.settings import Settings
 from sentinel.daemon import admission_of, loader_of, policy_of, switches_of
 from sentinel.detect.engine import Detector
 from sentinel.model import Capture, Switch
-from sentinel.scanning import Scanning, chosen
+from sentinel.scan.threads import Scanning
 from sentinel.sflow import encode
 
 

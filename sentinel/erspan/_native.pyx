@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from sentinel._receive cimport Batch, Slot
+from sentinel.receive._native cimport Batch, Slot
 
 import os
 

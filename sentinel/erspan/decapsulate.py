@@ -17,8 +17,8 @@ import struct
 from typing import Literal, NamedTuple
 
 from sentinel.errors import DecodeError
-from sentinel.erspan.outer import GRE, UDP, Outer, parse
 from sentinel.limits import MIN_MIRRORED_FRAME_BYTES
+from sentinel.packets.ip import GRE, UDP, Outer, parse
 
 Kind = Literal["I", "II", "III", "mellanox", "teb"]
 

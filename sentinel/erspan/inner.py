@@ -4,8 +4,8 @@
 
 from typing import NamedTuple
 
-from sentinel.erspan.outer import address_text
 from sentinel.limits import DUPLICATE_PREFIX_BYTES
+from sentinel.packets.ip import address_text
 
 _IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
 # IEEE 802.1Q, 802.1ad, and the tags switches used before the latter.

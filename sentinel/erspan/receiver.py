@@ -20,8 +20,8 @@ from typing import Protocol
 
 from sentinel.erspan.files import CaptureFiles
 from sentinel.erspan.keeper import Arrived, Expected, Keeper, OnFrames, ReceiverCounters, SwitchOf
-from sentinel.erspan.outer import GRE
 from sentinel.limits import ERSPAN_BATCH_PACKETS, ERSPAN_LINGER_S, MAX_ERSPAN_DATAGRAM_BYTES
+from sentinel.packets.ip import GRE
 
 log = logging.getLogger(__name__)
 

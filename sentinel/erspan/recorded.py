@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from sentinel import recording
 from sentinel.errors import DecodeError, RecordingError
 from sentinel.erspan import pcapng
 from sentinel.erspan.decapsulate import Mirrored, NotMirroredError, decapsulate_outer
-from sentinel.erspan.fragments import FragmentCounters, Reassembler
-from sentinel.erspan.link import ip_packet
-from sentinel.erspan.outer import parse
+from sentinel.packets.fragments import FragmentCounters, Reassembler
+from sentinel.packets.ip import parse
+from sentinel.packets.link import ip_packet
+from sentinel.packets.pcap import packets
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ def decap(paths: Iterable[Path], out: Path, application: str = "sentinel decap")
 
 
 def _one(path: Path, reassembler: Reassembler, writer: "_Writer", result: DecapResult) -> None:
-    for recorded in recording.packets(path):
+    for recorded in packets(path):
         result.recorded += 1
         try:
             ip = ip_packet(recorded.link_type, recorded.data)

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from sentinel._receive import Batch
 from sentinel.blacklist.trie import Blacklist
 from sentinel.model import FlowCount, Indicator
+from sentinel.receive._native import Batch
+from sentinel.receive.batches import Received
 from sentinel.scan.counters import ScanCounters
-from sentinel.scan.plain import Received, ScanResult
+from sentinel.scan.plain import ScanResult
 from sentinel.sflow.admission import Admission, Refusal
 from sentinel.sflow.agents import AgentHealth
 

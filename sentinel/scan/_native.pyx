@@ -19,7 +19,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t,
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from sentinel._receive cimport Batch, Slot
+from sentinel.receive._native cimport Batch, Slot
 
 import dataclasses
 import types

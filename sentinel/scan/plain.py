@@ -11,6 +11,7 @@ from sentinel.blacklist.trie import Blacklist
 from sentinel.errors import DecodeError
 from sentinel.limits import MAX_COUNTERS_TOLD_PER_S
 from sentinel.model import CountersSample, FlowSample, Indicator, Match
+from sentinel.receive.batches import Received
 from sentinel.scan.counters import ScanCounters, reason_of
 from sentinel.scan.flowtable import FlowTable
 from sentinel.scan.pairs import Pair, innermost, pairs_of
@@ -18,9 +19,6 @@ from sentinel.sflow.admission import Admission, Refusal, Refusals
 from sentinel.sflow.agents import AgentTable
 from sentinel.sflow.cursor import Cursor
 from sentinel.sflow.datagram import BadSample, Datagram, decode
-
-# One received datagram: UDP payload, source address as text, UTC seconds of arrival.
-Received = tuple[bytes, str, float]
 
 _VERSION = 5
 # Version, address type, an IPv4 address.

@@ -18,7 +18,7 @@ _PACKET_KEYS = (
 
 
 class Framed(Protocol):
-    """What ``decode_lines`` needs of a ``recording.RecordedDatagram``."""
+    """What ``decode_lines`` needs of a ``sflow.recorded.RecordedDatagram``."""
 
     @property
     def frame(self) -> int:

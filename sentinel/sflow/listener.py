@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from sentinel.limits import (
     LISTENER_BATCH_DATAGRAMS,
@@ -30,6 +30,7 @@ from sentinel.limits import (
     LISTENER_WAIT_MS,
     MAX_DATAGRAM_BYTES,
 )
+from sentinel.receive.batches import BatchReceiver, Received
 from sentinel.sflow import steering
 
 _LOG = logging.getLogger(__name__)
@@ -38,25 +39,7 @@ _SO_RCVBUFFORCE, _SO_RXQ_OVFL = 33, 40
 _DROPS = Struct("=I")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_DROPS.size)
 
-Received = tuple[bytes, str, float]
-"""A datagram, its sender's address (IPv4-mapped ones as IPv4), the UTC second it was read."""
-
-
 OnBatch = Callable[[Sequence[Received]], object]
-
-
-class BatchReceiver(Protocol):
-    """The compiled receiver: many datagrams a call. What it gives may be iterated until it receives again."""
-
-    @property
-    def drops(self) -> int: ...
-    @property
-    def datagrams(self) -> int: ...
-    @property
-    def bytes(self) -> int: ...
-    @property
-    def truncated(self) -> int: ...
-    def receive(self, fd: int, wake_fd: int, timeout_ms: int) -> Sequence[Received]: ...
 
 
 @dataclass(slots=True)

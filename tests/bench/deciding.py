@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.events import Now
 from sentinel.capture.policy import Policy
+from sentinel.decide.loop import Loop
 from sentinel.detect.engine import Detector
-from sentinel.loop import Loop
 from sentinel.model import Indicator, Match
 
 PAIRS = 2_000

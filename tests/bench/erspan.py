@@ -20,9 +20,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from sentinel.compiled import chosen
 from sentinel.erspan.files import CaptureFiles
 from sentinel.erspan.receiver import Receiver
-from sentinel.scanning import chosen, receiver_of
+from sentinel.receive.batches import receiver_of
 from tests.bench.baseline import library
 from tests.support import mirroring
 from tests.support.netns import Namespace, Namespaces, why_no_lab

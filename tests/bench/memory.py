@@ -8,11 +8,11 @@ from pathlib import Path
 from resource import getpagesize
 from typing import Any
 
-from sentinel._receive import Batch, batch_of
 from sentinel.blacklist.formats.registry import parse
 from sentinel.blacklist.resting import collector_resting
 from sentinel.blacklist.trie import Blacklist, Current
 from sentinel.limits import LISTENER_BATCH_DATAGRAMS, MAX_FLOWS, MAX_FLOWS_TOLD_WHEN_FULL
+from sentinel.receive._native import Batch, batch_of
 from sentinel.scan._native import Flows, Health, NativeScan, frozen
 from tests.bench import traffic
 from tests.bench.baseline import MinimalScan

@@ -20,7 +20,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from sentinel.limits import MIB
-from sentinel.scanning import Scanning, prepare, receiver_of
+from sentinel.receive.batches import receiver_of
+from sentinel.scan.threads import Scanning, prepare
 from sentinel.sflow import steering
 from sentinel.sflow.listener import Listener
 from tests.bench import traffic

@@ -7,7 +7,7 @@ import platform
 import sys
 from pathlib import Path
 
-from sentinel.scanning import chosen
+from sentinel.compiled import chosen
 
 Row = dict[str, object]
 WIDTH = 9

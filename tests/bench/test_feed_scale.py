@@ -22,7 +22,7 @@ from sentinel.blacklist.formats.prefixes import pack
 from sentinel.blacklist.loader import Loader
 from sentinel.blacklist.trie import Current
 from sentinel.model import Indicator
-from sentinel.scanning import prepare
+from sentinel.scan.threads import prepare
 from tests.support import feed_server as srv
 
 PREFIXES = int(os.environ.get("SENTINEL_BENCH_PREFIXES", "40000"))

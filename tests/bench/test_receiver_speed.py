@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from sentinel.compiled import Implementation
 from sentinel.erspan.files import CaptureFiles
 from sentinel.erspan.receiver import Receiver
-from sentinel.recording import packets
-from sentinel.scanning import Implementation, receiver_of
+from sentinel.packets.pcap import packets
+from sentinel.receive.batches import receiver_of
 
 RATE_PPS = 30_000
 SIZE = 512

@@ -59,7 +59,7 @@ else
 fi
 suffix=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-for source in sentinel/_receive sentinel/scan/_native sentinel/erspan/_native; do
+for source in sentinel/receive/_native sentinel/scan/_native sentinel/erspan/_native; do
     "$python" -m cython -3 "$source.pyx"
     # Linked without the sanitizers: what they need at run time is loaded before Python.
     # shellcheck disable=SC2086  # several words

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from sentinel.errors import DecodeError
 from sentinel.erspan.decapsulate import Mirrored, decapsulate, decapsulate_gre
-from sentinel.erspan.fragments import Reassembler
 from sentinel.erspan.inner import inner_packet
-from sentinel.erspan.link import ip_packet
-from sentinel.erspan.outer import parse
+from sentinel.packets.fragments import Reassembler
+from sentinel.packets.ip import parse
+from sentinel.packets.link import ip_packet
 from tests.support.mirroring import ALL_KINDS, ethernet, ipv4, ipv6, udp
 
 ALLOWED = (DecodeError,)

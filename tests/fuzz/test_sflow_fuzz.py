@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any octets into the decoder give values or DecodeError, in time and memory bounded by their number.
 
-Allowed to be raised: DecodeError by datagram.decode, RecordingError by recording.packets; nothing by header.decode.
+Allowed to be raised: DecodeError by datagram.decode, RecordingError by pcap.packets; nothing by header.decode.
 """
 
 import io
@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel import recording
 from sentinel.errors import DecodeError, RecordingError
 from sentinel.limits import MAX_DATAGRAM_BYTES
 from sentinel.model import FlowSample
+from sentinel.packets.pcap import packets
 from sentinel.sflow import datagram, header
 from sentinel.sflow.jsonlines import decode_lines
+from sentinel.sflow.recorded import RecordedDatagram, datagrams
 from tests.support.sflow import data_folder, ethernet, ipv4, ipv6, payloads, pcap, tcp, udp
 
 QUICK = settings(max_examples=300, deadline=None)
@@ -30,7 +31,7 @@ RUBBISH = bytes(range(256))
 
 def swallow(payload: bytes) -> list[dict[str, object]]:
     """Decode in both ways, as JSON too; what comes out must agree."""
-    lines = list(decode_lines([recording.RecordedDatagram(1, 0.0, "", "", 6343, payload)]))
+    lines = list(decode_lines([RecordedDatagram(1, 0.0, "", "", 6343, payload)]))
     json.dumps(lines, allow_nan=False).encode("ascii")
     try:
         full = datagram.decode(payload)
@@ -188,7 +189,7 @@ def swallow_recording(octets: bytes) -> None:
     tracemalloc.start()
     try:
         try:
-            for each in recording.datagrams(recording.packets(file)):
+            for each in datagrams(packets(file)):
                 swallow(each.payload)
         except RecordingError as error:
             assert str(error)

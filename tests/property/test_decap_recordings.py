@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sentinel.erspan import pcapng
 from sentinel.erspan.recorded import decap
-from sentinel.recording import packets
+from sentinel.packets.pcap import packets
 from tests.support.mirroring import ALL_KINDS, ethernet, ipv4, udp
 
 MACS = bytes.fromhex("020000000009020000000008")

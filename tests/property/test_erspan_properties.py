@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel.erspan.decapsulate import decapsulate, decapsulate_outer
-from sentinel.erspan.fragments import Reassembler
-from sentinel.erspan.outer import parse
 from sentinel.erspan.sequences import Sequences
+from sentinel.packets.fragments import Reassembler
+from sentinel.packets.ip import parse
 from tests.support.mirroring import ALL_KINDS, ipv4, ipv6, udp
 
 frames = st.binary(min_size=14, max_size=4000)

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from sentinel import recording
-from sentinel.replay import Replay
+from sentinel.decide.replay import Replay
+from sentinel.packets.pcap import packets
 from sentinel.report import eve
+from sentinel.sflow.recorded import RecordedDatagram, datagrams
 from tests.support.traffic import LEAF1, blacklist, datagram, flow, frame, packet
 from tests.support.twins import mutations, native
 
@@ -24,7 +25,7 @@ NAMES = sorted(path.name for path in RECORDINGS.glob("*.pcap")) or [""]
 
 def replayed(name: str, *listed: str, choice: str | None = None) -> Replay:
     one = Replay(blacklist(*listed), LOCAL, choice=choice)
-    one.feed(recording.datagrams(recording.packets(RECORDINGS / name)))
+    one.feed(datagrams(packets(RECORDINGS / name)))
     return one
 
 
@@ -114,7 +115,7 @@ def test_the_inner_pair_of_a_real_vxlan_sample() -> None:
 def test_several_recordings_are_told_together() -> None:
     replay = Replay(blacklist("104.26.8.24", "203.0.113.5"), LOCAL)
     for name in ("akvorado-data-icmpv4.pcap", "akvorado-data-1140.pcap"):
-        replay.feed(recording.datagrams(recording.packets(RECORDINGS / name)))
+        replay.feed(datagrams(packets(RECORDINGS / name)))
     times = [detection.first_seen for detection in replay.detections()]
     assert len(times) == 2
     assert times == sorted(times)
@@ -146,7 +147,7 @@ def test_both_scans_print_the_same_lines_of_made_up_and_damaged_samples() -> Non
     for choice in ("python", "native"):
         one = Replay(blacklist("203.0.113.0/28", "10.0.3.0/24"), LOCAL, choice=choice)
         one.feed(
-            recording.RecordedDatagram(n, 1_000.0 + n / 10, LEAF1, "10.0.0.9", 6343, payload)
+            RecordedDatagram(n, 1_000.0 + n / 10, LEAF1, "10.0.0.9", 6343, payload)
             for n, payload in enumerate(sound + damaged)
         )
         lines.append(told(one, choice))

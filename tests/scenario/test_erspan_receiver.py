@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 
-from sentinel.recording import packets
+from sentinel.packets.pcap import packets
 from tests.support import mirroring
 from tests.support.running import DESTINATION, HOST, LISTED, Agent, Sentinel, Shim, free_port, tcp_frame, until
 

@@ -15,8 +15,9 @@ import pytest
 
 from sentinel.blacklist.formats.parsed import Entry
 from sentinel.blacklist.trie import Blacklist, Current
+from sentinel.compiled import Implementation
 from sentinel.model import Indicator
-from sentinel.scanning import Implementation, Scanning, prepare
+from sentinel.scan.threads import Scanning, prepare
 from tests.support.traffic import datagram, flow, frame, packet
 from tests.support.twins import native
 

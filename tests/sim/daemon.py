@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.engine import CaptureEngine
+from sentinel.decide.loop import Loop
 from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
 from sentinel.errors import StoreError
-from sentinel.loop import Loop
 from sentinel.model import Capture, CaptureState, Match, Switch
 from tests.sim.wire import Wire
 

@@ -65,7 +65,7 @@ class Keepers:
 
     def __init__(self, folder: Path, max_bytes: int = 1 << 26, max_file_bytes: int = 1 << 26, **named: Any) -> None:
         self.module = native()
-        self.receive = importlib.import_module("sentinel._receive")
+        self.receive = importlib.import_module("sentinel.receive._native")
         self.told: list[dict[tuple[str, str], int]] = [{}, {}]
         self.files = [CaptureFiles(folder / name, max_bytes, max_file_bytes=max_file_bytes) for name in ("p", "n")]
         for each in self.files:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from sentinel import recording
+from sentinel.packets.pcap import packets
+from sentinel.sflow.recorded import datagrams
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 SOURCE, DESTINATION = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -37,7 +38,7 @@ def payloads() -> tuple[bytes, ...]:
     found: list[bytes] = []
     folder = data_folder("sflow")
     for pcap in sorted(folder.glob("*.pcap")):
-        own = [each.payload for each in recording.datagrams(recording.packets(pcap))]
+        own = [each.payload for each in datagrams(packets(pcap))]
         found += own[:6]
     return tuple(found)
 

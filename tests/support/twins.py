@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sentinel.blacklist.trie import Blacklist
+from sentinel.receive.batches import Received
 from sentinel.scan.flowtable import FlowTable
-from sentinel.scan.plain import PlainScan, Received
+from sentinel.scan.plain import PlainScan
 from sentinel.sflow.admission import Admission
 from sentinel.sflow.agents import AgentTable
 from tests.support.traffic import LEAF1, blacklist
 
 if TYPE_CHECKING:
-    from sentinel._receive import Batch
+    from sentinel.receive._native import Batch
 
 # Every address is listed, some several times, and a few are allowed again.
 EVERYTHING = blacklist(

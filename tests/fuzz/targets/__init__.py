@@ -17,7 +17,7 @@ COVERED: dict[str, list[str]] = {
     "keepers": ["sentinel.erspan"],
     "decoder": ["sentinel.sflow"],
     "erspan": ["sentinel.erspan"],
-    "recordings": ["sentinel.recording", "sentinel.erspan"],
+    "recordings": ["sentinel.packets", "sentinel.sflow.recorded", "sentinel.erspan"],
     "feeds": ["sentinel.blacklist"],
     "rules": ["switch_acl_api"],
 }

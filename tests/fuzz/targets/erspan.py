@@ -14,10 +14,10 @@ from contextlib import suppress
 
 from sentinel.errors import DecodeError
 from sentinel.erspan.decapsulate import decapsulate_gre, decapsulate_outer
-from sentinel.erspan.fragments import Reassembler
 from sentinel.erspan.inner import inner_packet
-from sentinel.erspan.link import ip_packet
-from sentinel.erspan.outer import parse
+from sentinel.packets.fragments import Reassembler
+from sentinel.packets.ip import parse
+from sentinel.packets.link import ip_packet
 from tests.fuzz.shapes import Blend
 from tests.fuzz.test_erspan_fuzz import attempt
 from tests.support.mirroring import ALL_KINDS, ethernet, ipv4, ipv6, udp

@@ -10,10 +10,11 @@ import io
 from itertools import pairwise
 from struct import pack
 
-from sentinel import recording
 from sentinel.errors import RecordingError
 from sentinel.erspan import pcapng
 from sentinel.limits import MAX_RECORDED_PACKET_BYTES
+from sentinel.packets.pcap import packets
+from sentinel.sflow.recorded import datagrams
 from tests.support import sflow
 from tests.support.sflow import block, enhanced, interface, pcap, section, udp
 from tests.support.traffic import datagram, flow, frame, ip, packet
@@ -27,14 +28,14 @@ def one(data: bytes) -> None:
         return
     number = 0
     try:
-        for number, each in enumerate(recording.packets(io.BytesIO(data[1:])), 1):
+        for number, each in enumerate(packets(io.BytesIO(data[1:])), 1):
             assert each.frame == number
             assert len(each.data) <= MAX_RECORDED_PACKET_BYTES
     except RecordingError as error:
         assert "at octet" in str(error)
     read = []
     try:
-        for found in recording.datagrams(recording.packets(io.BytesIO(data[1:]))):
+        for found in datagrams(packets(io.BytesIO(data[1:]))):
             read.append(found.frame)
             assert len(found.payload) <= len(data)
     except RecordingError:
@@ -58,7 +59,7 @@ def _written(data: bytes) -> None:
             packet_id=number,
             comments=[str(each[:9])],
         )
-    read = list(recording.packets(io.BytesIO(written)))
+    read = list(packets(io.BytesIO(written)))
     assert [each.data for each in read] == frames
     assert all(each.at_ns == at_ns for each in read)
 

@@ -15,12 +15,12 @@ from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_address
 
-from sentinel import recording
 from sentinel.blacklist.formats.parsed import Entry
 from sentinel.blacklist.formats.prefixes import canonical_prefix, unpack
 from sentinel.blacklist.trie import Allowed, Blacklist
 from sentinel.errors import DecodeError
 from sentinel.model import FlowSample
+from sentinel.packets.pcap import packets
 from sentinel.sflow import datagram
 from sentinel.sflow.admission import Admission, AdmissionRule
 from tests.fuzz import shapes
@@ -67,7 +67,7 @@ def one(data: bytes) -> None:
         received = None
         if settings & COMPILED_BATCH:
             senders = [ip_address(sender).packed for _, sender, _ in batch]
-            receive = importlib.import_module("sentinel._receive")
+            receive = importlib.import_module("sentinel.receive._native")
             received = receive.batch_of([payload for payload, _, _ in batch], senders, batch[0][2] if batch else 0.0)
         both.feed(batch, received, take=taken)
         assert len(both.native.flows) <= max_flows
@@ -151,7 +151,7 @@ def _frames() -> list[bytes]:
     frames = list(FRAMES)
     for folder in ("headers", "erspan"):
         for pcap in sorted((sflow.DATA / folder).glob("*.pcap")):
-            frames += [bytes(each.data[:256]) for each, _ in zip(recording.packets(pcap), range(4), strict=False)]
+            frames += [bytes(each.data[:256]) for each, _ in zip(packets(pcap), range(4), strict=False)]
     return frames
 
 

@@ -11,7 +11,7 @@ import pytest
 from sentinel.blacklist.formats.registry import parse
 from sentinel.blacklist.resting import collector_resting
 from sentinel.blacklist.trie import Blacklist, Current
-from sentinel.scanning import prepare
+from sentinel.scan.threads import prepare
 
 
 @pytest.fixture(autouse=True)

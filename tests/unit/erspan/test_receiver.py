@@ -17,7 +17,7 @@ import pytest
 
 from sentinel.erspan.files import CaptureFiles
 from sentinel.erspan.receiver import Receiver
-from sentinel.recording import packets
+from sentinel.packets.pcap import packets
 from tests.support import mirroring
 from tests.support.mirroring import ethernet
 
@@ -37,7 +37,7 @@ def keeping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         plain = Receiver.__init__
 
         def compiled(self: Receiver, *arguments: Any, **named: Any) -> None:
-            plain(self, *arguments, **named, batches=importlib.import_module("sentinel._receive").BatchReceiver)
+            plain(self, *arguments, **named, batches=importlib.import_module("sentinel.receive._native").BatchReceiver)
 
         monkeypatch.setattr(Receiver, "__init__", compiled)
 
@@ -321,7 +321,7 @@ import socket, sys
 from pathlib import Path
 from sentinel.erspan.files import CaptureFiles
 from sentinel.erspan.receiver import Receiver
-from sentinel.recording import packets
+from sentinel.packets.pcap import packets
 from tests.support import mirroring
 
 files = CaptureFiles(Path(sys.argv[1]), 1 << 20)

@@ -10,7 +10,7 @@ import pytest
 from sentinel.erspan.decapsulate import Mirrored
 from sentinel.erspan.files import CaptureFiles, Received
 from sentinel.erspan.shelf import Deleted
-from sentinel.recording import packets
+from sentinel.packets.pcap import packets
 from tests.support.mirroring import ethernet
 
 FRAME = ethernet(payload=b"x" * 900)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from sentinel.erspan.duplicates import Duplicates
-from sentinel.erspan.link import ip_packet
 from sentinel.limits import ERSPAN_BATCH_PACKETS
-from sentinel.recording import packets
+from sentinel.packets.link import ip_packet
+from sentinel.packets.pcap import packets
 from tests.support import mirroring
 from tests.support.keepers import FRAMES, SWITCHES, Keepers, batches, native
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel import recording
 from sentinel.model import Record
-from sentinel.scan.plain import Received
+from sentinel.packets.pcap import packets
+from sentinel.receive.batches import Received
 from sentinel.sflow import encode
 from sentinel.sflow.admission import Admission, AdmissionRule
+from sentinel.sflow.recorded import datagrams
 from sentinel.sflow.records import encode_flow
 from tests.support.sflow import data_folder, ethernet, ipv4, ipv6, tcp, udp
 from tests.support.traffic import (
@@ -226,7 +227,7 @@ def test_every_recording() -> None:
     both = Twins()
     for folder in ("sflow", "headers", "erspan"):
         for pcap in sorted(data_folder(folder).glob("*.pcap")):
-            both.feed([(one.payload, one.sender, one.at) for one in recording.datagrams(recording.packets(pcap))][:400])
+            both.feed([(one.payload, one.sender, one.at) for one in datagrams(packets(pcap))][:400])
     assert both.plain.counters.matches > 1000
 
 
@@ -234,7 +235,7 @@ def test_every_recorded_frame_as_a_sample() -> None:
     both = Twins()
     for folder in ("headers", "erspan"):
         for pcap in sorted(data_folder(folder).glob("*.pcap")):
-            frames = [bytes(one.data) for one, _ in zip(recording.packets(pcap), range(300), strict=False)]
+            frames = [bytes(one.data) for one, _ in zip(packets(pcap), range(300), strict=False)]
             both.feed_all((datagram(flow(each)) for each in frames), 64)
     assert both.plain.counters.matches > 1000
 
@@ -400,7 +401,7 @@ def test_every_kind_of_no_datagram() -> None:
 
 
 def test_a_batch_of_the_compiled_receiver_is_the_same_as_its_datagrams() -> None:
-    module, receive = native(), importlib.import_module("sentinel._receive")
+    module, receive = native(), importlib.import_module("sentinel.receive._native")
     senders = [bytes((10, 0, 0, n % 4)) for n in range(len(DATAGRAMS))]
     batch = receive.batch_of([*DATAGRAMS], senders, 5.0)
     taken_apart = list(batch)

@@ -5,9 +5,9 @@
 import json
 from collections.abc import Iterator
 
-from sentinel.recording import RecordedDatagram
 from sentinel.sflow import encode
 from sentinel.sflow.jsonlines import DecodeCounters, decode_lines
+from sentinel.sflow.recorded import RecordedDatagram
 from tests.support.sflow import ethernet, gre, ipv4, tcp, udp
 
 VXLAN = b"\x08\0\0\0\0\0\x64\0"

@@ -15,7 +15,7 @@ TIMES, EACH = 20, 8
 
 def slept(buffer_bytes: int) -> int:
     """How often the thread went to sleep although there always was something to receive."""
-    receive = pytest.importorskip("sentinel._receive")
+    receive = pytest.importorskip("sentinel.receive._native")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as into, socket.socket(type=socket.SOCK_DGRAM) as out:
         try:
             into.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer_bytes)

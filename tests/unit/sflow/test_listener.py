@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from sentinel.limits import LISTENER_BATCH_DATAGRAMS
+from sentinel.receive.batches import Received
 from sentinel.sflow import encode
 from sentinel.sflow import listener as module
 from sentinel.sflow.datagram import decode
-from sentinel.sflow.listener import Listener, Received
+from sentinel.sflow.listener import Listener
 
 WAIT_S = 5.0
 
@@ -65,7 +66,7 @@ def has_ipv6() -> bool:
 def receiving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test with the plain and with the compiled receiver."""
     if request.param == "native":
-        receive = pytest.importorskip("sentinel._receive", reason="the compiled receiver was not built")
+        receive = pytest.importorskip("sentinel.receive._native", reason="the compiled receiver was not built")
         plain = Listener.__init__
 
         def compiled(self: Listener, addresses: Any, receive_buffer_bytes: int, on_batch: Any) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from sentinel import recording
 from sentinel.model import Packet
+from sentinel.packets.pcap import packets
 from sentinel.sflow import header
 from sentinel.sflow.jsonlines import decode_lines
+from sentinel.sflow.recorded import datagrams
 from tests.support.sflow import DATA, checked, data_folder, rows
 
 SAME = {
@@ -61,7 +62,7 @@ def test_there_is_something_to_check() -> None:
 @pytest.mark.parametrize("pcap", pcaps("sflow"))
 def test_samples(pcap: Path) -> None:
     lines = {}
-    for line in decode_lines(recording.datagrams(recording.packets(pcap))):
+    for line in decode_lines(datagrams(packets(pcap))):
         assert (line["frame"], line.get("index")) not in lines
         lines[line["frame"], line.get("index")] = line
     for row in rows(pcap):
@@ -83,7 +84,7 @@ def test_samples(pcap: Path) -> None:
 
 
 def frames(pcap: Path) -> list[bytes]:
-    return [packet.data for packet in recording.packets(pcap)]
+    return [packet.data for packet in packets(pcap)]
 
 
 @pytest.mark.parametrize("pcap", pcaps("headers"))
@@ -97,7 +98,7 @@ def test_headers(pcap: Path) -> None:
 
 def test_headers_in_samples() -> None:
     for pcap in checked(data_folder("sflow")):
-        payloads = {each.frame: each.payload for each in recording.datagrams(recording.packets(pcap))}
+        payloads = {each.frame: each.payload for each in datagrams(packets(pcap))}
         for row in rows(pcap):
             for head in row.get("headers", []) if "walk_error" not in row else []:
                 at = head["hdr_off"]

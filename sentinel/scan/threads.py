@@ -10,17 +10,15 @@ with a batch or somebody who takes all tables, gives it away. That happens under
 tables finds whatever was counted in the seconds before given, and none of it on its way.
 """
 
-import importlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from typing import Literal, Protocol
+from typing import Protocol
 
 from sentinel.blacklist.trie import Blacklist
-from sentinel.errors import ConfigError
+from sentinel.compiled import Implementation, chosen
 from sentinel.limits import (
     MAX_AGENT_STREAMS,
     MAX_FLOWS,
@@ -29,18 +27,14 @@ from sentinel.limits import (
     MAX_REFUSALS_LOGGED,
 )
 from sentinel.model import FlowCount, FlowTaking
+from sentinel.receive.batches import Received
 from sentinel.scan.counters import ScanCounters
 from sentinel.scan.flowtable import FlowTable
-from sentinel.scan.plain import PlainScan, Received, ScanResult
+from sentinel.scan.plain import PlainScan, ScanResult
 from sentinel.sflow.admission import Admission, Refusal
 from sentinel.sflow.agents import AgentHealth, AgentTable
-from sentinel.sflow.listener import BatchReceiver
 
 log = logging.getLogger(__name__)
-VARIABLE = "SENTINEL_SCAN"
-# They are built together: an old build that lacks one is none.
-_COMPILED = ("sentinel._receive", "sentinel.scan._native", "sentinel.erspan._native")
-Implementation = Literal["python", "native"]
 Rest = tuple[int, int, int, int]
 """Of flows not told one by one: packets, bytes, samples, rows."""
 
@@ -73,38 +67,12 @@ class Scan(Protocol):
     def scan(self, batch: Sequence[Received], blacklist: Blacklist) -> ScanResult: ...
 
 
-def chosen(choice: str | None = None) -> tuple[Implementation, str]:
-    """The implementation that ``choice`` (default: the environment's SENTINEL_SCAN, else ``auto``) leads to, and why.
-
-    Raises ``ConfigError`` for an unknown choice, and for ``native`` where the compiled scan cannot be loaded.
-    """
-    choice = choice or os.environ.get(VARIABLE) or "auto"
-    if choice == "python":
-        return "python", f"{VARIABLE}=python"
-    if choice not in {"auto", "native"}:
-        raise ConfigError(VARIABLE, [f"{choice!r}, expected auto, python or native"])
-    try:
-        for part in _COMPILED:
-            importlib.import_module(part)
-    except ImportError as error:
-        if choice == "native":
-            raise ConfigError(VARIABLE, [f"native, but the compiled scan cannot be loaded: {error}"]) from error
-        return "python", f"the compiled scan cannot be loaded, which costs some fifty times the CPU: {error}"
-    return "native", f"{VARIABLE}={choice}"
-
-
 def prepare(blacklist: Blacklist) -> None:
     """What takes long about new lists, before they are put in force."""
     if chosen()[0] == "native":
-        importlib.import_module("sentinel.scan._native").frozen(blacklist)
+        from sentinel.scan import _native  # noqa: PLC0415 - only where it was built
 
-
-def receiver_of(implementation: Implementation) -> Callable[[int, int], BatchReceiver] | None:
-    """What makes the compiled receiver of so many datagrams of at most so many octets; ``None``: there is none."""
-    if implementation != "native":
-        return None
-    made: Callable[[int, int], BatchReceiver] = importlib.import_module("sentinel._receive").BatchReceiver
-    return made
+        _native.frozen(blacklist)
 
 
 class _One:
@@ -120,9 +88,11 @@ class _One:
         self.flows: Flows
         self.scan: Scan
         if implementation == "native":
-            native = importlib.import_module("sentinel.scan._native")
-            self.agents, self.flows = native.Health(streams), native.Flows(MAX_FLOWS)
-            self.scan = native.NativeScan(admission, self.agents, destinations, self.flows)
+            from sentinel.scan import _native  # noqa: PLC0415 - only where it was built
+
+            health, counts = _native.Health(streams), _native.Flows(MAX_FLOWS)
+            self.agents, self.flows = health, counts
+            self.scan = _native.NativeScan(admission, health, destinations, counts)
         else:
             agents, flows = AgentTable(streams), FlowTable(MAX_FLOWS)
             self.agents, self.flows = agents, flows

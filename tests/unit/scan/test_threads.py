@@ -9,17 +9,19 @@ import time
 import pytest
 
 from sentinel.blacklist.trie import Blacklist, Current
+from sentinel.compiled import VARIABLE, chosen
 from sentinel.errors import ConfigError
 from sentinel.flows.recent import RecentFlows
 from sentinel.limits import MAX_FLOWS
 from sentinel.model import FlowCount, FlowTaking
-from sentinel.scanning import VARIABLE, Scanning, chosen, prepare, receiver_of
+from sentinel.receive.batches import receiver_of
+from sentinel.scan.threads import Scanning, prepare
 from sentinel.sflow.admission import Admission, AdmissionRule
 from tests.support.traffic import LEAF1, LISTED, blacklist, datagram, flow, frame, packet
 from tests.support.twins import native
 
 
-@pytest.fixture(params=["sentinel._receive", "sentinel.scan._native", "sentinel.erspan._native"])
+@pytest.fixture(params=["sentinel.receive._native", "sentinel.scan._native", "sentinel.erspan._native"])
 def not_built(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkout that was never built, or before this part came to it."""
     monkeypatch.setitem(sys.modules, request.param, None)
@@ -129,7 +131,7 @@ def test_a_batch_of_the_next_second_is_not_counted_in_the_one_before(choice: str
 
 
 def test_what_found_no_row_is_told_once(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sentinel.scanning.MAX_FLOWS", 100)
+    monkeypatch.setattr("sentinel.scan.threads.MAX_FLOWS", 100)
     given: list[FlowTaking] = []
     scanning = Scanning(choice=choice, on_flows=given.append)
     payload = datagram(*[flow(frame(packet(sport=n))) for n in range(1, 121)])

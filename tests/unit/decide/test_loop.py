@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from sentinel import limits
-from sentinel import loop as loop_module
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.policy import Policy
+from sentinel.decide import loop as loop_module
+from sentinel.decide.loop import Loop
 from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
 from sentinel.errors import StoreError
-from sentinel.loop import Loop
 from sentinel.model import Capture, CaptureState, Indicator, Match
 from tests.support.fabric import HOST, LISTED, FakeSwitch, leaf
 from tests.support.web import capture as a_capture

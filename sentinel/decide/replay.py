@@ -14,11 +14,11 @@ from sentinel import limits
 from sentinel.blacklist.trie import Blacklist
 from sentinel.detect.engine import Detector
 from sentinel.model import Detection
-from sentinel.scanning import Scanning
+from sentinel.scan.threads import Scanning
 
 
 class Datagram(Protocol):
-    """What is used of ``recording.RecordedDatagram``."""
+    """What is used of ``sflow.recorded.RecordedDatagram``."""
 
     @property
     def payload(self) -> bytes: ...

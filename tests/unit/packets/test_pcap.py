@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings: pcap and pcapng of every kind, broken ones, and the sFlow in them."""
+"""Recordings: pcap and pcapng of every kind, and broken ones."""
 
 import io
 import sys
@@ -9,18 +9,19 @@ from struct import pack
 
 import pytest
 
-from sentinel import limits, recording
+from sentinel import limits
 from sentinel.errors import RecordingError
-from sentinel.recording import RecordedPacket
+from sentinel.packets import pcap as recording
+from sentinel.packets.pcap import RecordedPacket, packets
 from sentinel.sflow import encode
-from tests.support.sflow import block, enhanced, ethernet, interface, ipv4, ipv6, pcap, section, udp
+from tests.support.sflow import block, enhanced, ethernet, interface, ipv4, pcap, section, udp
 
 SFLOW = encode.datagram("10.0.0.253", 0, 1, 1, [encode.counters_sample(sequence=1, source_index=1, records=[])])
 FRAME = ethernet(0x0800, ipv4(17, udp(6343, SFLOW), "10.0.0.253", "10.0.0.9"))
 
 
 def read(data: bytes) -> list[RecordedPacket]:
-    return list(recording.packets(io.BytesIO(data)))
+    return list(packets(io.BytesIO(data)))
 
 
 def until_broken(data: bytes) -> tuple[list[RecordedPacket], str]:
@@ -28,12 +29,8 @@ def until_broken(data: bytes) -> tuple[list[RecordedPacket], str]:
     found: list[RecordedPacket] = []
     # extend() keeps what came before the error.
     with pytest.raises(RecordingError) as raised:
-        found.extend(recording.packets(io.BytesIO(data)))
+        found.extend(packets(io.BytesIO(data)))
     return found, str(raised.value)
-
-
-def payloads(data: bytes) -> list[bytes]:
-    return [each.payload for each in recording.datagrams(read(data))]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -85,7 +82,7 @@ def test_files_standard_input_and_streams_are_read_alike(tmp_path: Path, monkeyp
     path = tmp_path / "a.pcap"
     path.write_bytes(data)
     expected = [RecordedPacket(1, 1.5, 1, b"one")]
-    assert list(recording.packets(path)) == list(recording.packets(str(path))) == expected
+    assert list(packets(path)) == list(packets(str(path))) == expected
 
     class Drip(io.BytesIO):
         """Gives an octet at a time, as a pipe may."""
@@ -94,14 +91,14 @@ def test_files_standard_input_and_streams_are_read_alike(tmp_path: Path, monkeyp
             return super().read(min(size or 0, 1))
 
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": Drip(data)}))
-    assert list(recording.packets("-")) == expected
+    assert list(packets("-")) == expected
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"none\.pcap: No such file"):
-        list(recording.packets(tmp_path / "none.pcap"))
+        list(packets(tmp_path / "none.pcap"))
     with pytest.raises(RecordingError, match="directory"):
-        list(recording.packets(tmp_path))
+        list(packets(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -175,109 +172,3 @@ def test_options_that_lie_and_extreme_clocks() -> None:
 def test_interfaces_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "MAX_PCAPNG_INTERFACES", 2)
     assert "more than 2 interfaces" in until_broken(section() + interface() * 3)[1]
-
-
-# --- datagrams -----------------------------------------------------------------------------------
-
-
-def test_the_datagram_of_a_frame() -> None:
-    (found,) = recording.datagrams(read(pcap(b"noise", FRAME)))
-    assert (found.frame, found.at, found.dst_port, found.payload) == (2, 2.5, 6343, SFLOW)
-    assert (found.sender, found.destination) == ("10.0.0.253", "10.0.0.9")
-
-
-IPV4 = ipv4(17, udp(6343, SFLOW))
-IPV6 = ipv6(17, udp(6343, SFLOW))
-
-
-@pytest.mark.parametrize(
-    ("link_type", "frame"),
-    [
-        pytest.param(1, ethernet(0x0800, IPV4 + bytes(6)), id="ethernet"),
-        pytest.param(1, ethernet(0x86DD, IPV6, (0x88A8, 5), (0x8100, 6)), id="qinq"),
-        pytest.param(113, bytes(14) + b"\x08\0" + IPV4, id="sll"),
-        pytest.param(113, bytes(14) + b"\x81\0\0\5\x86\xdd" + IPV6, id="sll-vlan"),
-        pytest.param(276, b"\x08\0" + bytes(18) + IPV4, id="sll2"),
-        pytest.param(0, b"\2\0\0\0" + IPV4, id="null"),
-        pytest.param(108, b"\0\0\0\x18" + IPV6, id="loop"),
-        pytest.param(101, IPV4, id="raw"),
-        pytest.param(228, IPV4, id="ipv4"),
-        pytest.param(229, IPV6, id="ipv6"),
-        pytest.param(101, ipv4(17, udp(6343, SFLOW), options=2), id="options"),
-        pytest.param(101, ipv6(0, b"\x11\0" + bytes(6) + udp(6343, SFLOW)), id="hop-by-hop"),
-        pytest.param(101, ipv4(17, udp(6344, SFLOW)), id="another-port"),
-    ],
-)
-def test_link_types(link_type: int, frame: bytes) -> None:
-    assert payloads(pcap(frame, link_type=link_type)) == [SFLOW]
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        pytest.param(ipv4(17, udp(53, b"question")), id="dns"),
-        pytest.param(ipv4(6, udp(6343, SFLOW)), id="tcp"),
-        pytest.param(ipv4(17, udp(53, SFLOW[:30])), id="too-short-to-tell"),
-        pytest.param(ipv4(17, udp(53, SFLOW[:24] + pack(">I", 1000) + SFLOW[28:])), id="too-many-samples"),
-        pytest.param(ipv4(17, b"\x18\xc7"), id="udp-cut"),
-        pytest.param(b"\x45", id="cut"),
-        pytest.param(b"\x41" + IPV4[1:], id="header-too-short"),
-        pytest.param(b"\x95" + IPV4[1:], id="version-9"),
-        pytest.param(ipv6(60, b"\x3c\0" + bytes(6)) * 20, id="endless-extensions"),
-        pytest.param(b"", id="empty"),
-    ],
-)
-def test_what_is_no_sflow_gives_nothing(frame: bytes) -> None:
-    assert payloads(pcap(frame, link_type=101)) == []
-
-
-def test_anything_to_the_port_counts_and_cut_payloads_too() -> None:
-    frames = [ipv4(17, udp(6343, b"what")), IPV4[:60]]
-    assert payloads(pcap(*frames, link_type=101)) == [b"what", SFLOW[:32]]
-
-
-def pieces(size: int, *, more_last: bool = False) -> list[bytes]:
-    """An IPv4 packet in pieces of ``size`` octets."""
-    whole = udp(6343, SFLOW)
-    found = []
-    for at in range(0, len(whole), size):
-        more = 0x2000 if at + size < len(whole) or more_last else 0
-        found.append(ipv4(17, whole[at : at + size], id=7, flags=more | at // 8))
-    return found
-
-
-@pytest.mark.parametrize("size", [8, 16, 24, 40])
-def test_fragments_are_put_together_in_any_order(size: int) -> None:
-    split = pieces(size)
-    for frames in (split, split[::-1], split[1:] + split[:1], [split[0], *split]):
-        found = list(recording.datagrams(read(pcap(*frames, link_type=101))))
-        assert [each.payload for each in found] == [SFLOW]
-
-
-def test_ipv6_fragments_are_put_together() -> None:
-    whole = udp(6343, SFLOW)
-    first = ipv6(44, b"\x11\0" + pack(">HI", 1, 9) + whole[:16])
-    last = ipv6(44, b"\x11\0" + pack(">HI", 16, 9) + whole[16:])
-    other = ipv6(44, b"\x11\0" + pack(">HI", 16, 8) + whole[16:])
-    assert payloads(pcap(first, other, last, link_type=101)) == [SFLOW]
-
-
-def test_pieces_that_never_become_whole_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "MAX_FRAGMENTED_PACKETS", 3)
-    endless = [ipv4(17, bytes(8), id=number, flags=0x2000) for number in range(100)]
-    split = pieces(16)
-    assert payloads(pcap(split[0], *endless[:2], *split[1:], link_type=101)) == [SFLOW]
-    assert payloads(pcap(split[0], *endless, *split[1:], link_type=101)) == []
-    monkeypatch.setattr(recording, "MAX_FRAGMENT_BYTES", 100)
-    large = [ipv4(17, bytes(80), id=number, flags=0x2000) for number in range(5)]
-    fragments = recording._Fragments()
-    for frame in large:
-        piece = recording._ip_payload(frame)
-        assert piece is not None
-        assert fragments.add(piece) is None
-    assert fragments._octets == 80
-
-
-def test_empty_and_overlapping_pieces_do_not_hang() -> None:
-    empty = ipv4(17, b"", id=7, flags=0x2000)
-    assert payloads(pcap(empty, *pieces(16, more_last=True), link_type=101)) == []

@@ -3,9 +3,9 @@
 from dataclasses import asdict
 
 from sentinel.erspan.receiver import Granted
+from sentinel.receive.sockets import readings, receiving, worst
 from sentinel.report.metrics import Metrics
 from sentinel.sflow.listener import ListeningOn
-from sentinel.sockets import readings, receiving, worst
 from tests.contract.test_http_api import DOCUMENT
 from tests.support.schemas import faults
 

@@ -10,7 +10,6 @@ ignored. What is refused stays refused until it would have expired, so that late
 from dataclasses import dataclass, field
 
 from sentinel.errors import DecodeError
-from sentinel.erspan.outer import Outer, resume
 from sentinel.limits import (
     FRAGMENT_AGE_S,
     MAX_FRAGMENT_BYTES,
@@ -18,6 +17,7 @@ from sentinel.limits import (
     MAX_FRAGMENTS_PER_PACKET,
     MAX_IP_PAYLOAD_BYTES,
 )
+from sentinel.packets.ip import Outer, resume
 
 _Key = tuple[str, str, int, int]
 

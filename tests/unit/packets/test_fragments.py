@@ -6,8 +6,8 @@ import pytest
 
 from sentinel.errors import DecodeError
 from sentinel.erspan.decapsulate import decapsulate_outer
-from sentinel.erspan.fragments import Reassembler
-from sentinel.erspan.outer import Outer, parse
+from sentinel.packets.fragments import Reassembler
+from sentinel.packets.ip import Outer, parse
 from tests.support.mirroring import ethernet, ipv4, ipv6, type_ii
 
 FRAME = ethernet(payload=bytes(range(256)) * 10)

@@ -69,3 +69,15 @@ class ConfigError(OutsideError):
         super().__init__("\n".join(f"{source}: {line}" for line in findings))
         self.source = source
         self.findings = findings
+
+
+class Refused(OutsideError):  # noqa: N818 - an answer to a request, as the word says
+    """A request of a person that is understood and not granted; ``reason`` is shown to that person."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NotFound(OutsideError):  # noqa: N818 - likewise
+    """No such capture, feed or detection."""

@@ -151,6 +151,12 @@ MAX_TOKEN_CHARS = 512
 MIN_TOKEN_CHARS = 16
 MAX_TOKEN_FILE_BYTES = 256 * KIB
 
+# --- liveness --------------------------------------------------------------------------------------
+
+# Seconds without a sign of life after which a thread counts as hanging. The longest healthy silence is a round of
+# decisions that waits for the store (2 s busy time-out a statement, a few statements) on a machine that swaps.
+STALLED_S = 30.0
+
 # --- report: event log and metrics ---------------------------------------------------------------
 # Octets of one event's line: 64 observers at about 250 octets and 64 indicators at about 120 make 24 KiB; ten times
 # that.

@@ -11,6 +11,7 @@ from sentinel.blacklist.status import FeedStatus
 from sentinel.limits import MAX_FEED_EVENT_INDICATORS, MAX_FEED_LOCAL_LISTED_KEPT, MAX_FEED_OVERLAPS_SHOWN
 from sentinel.model import Indicator
 from sentinel.readings import Reading
+from sentinel.rows import FeedRow, LineFault, Shared
 from sentinel.times import time_text
 
 STATES = ("ok", "stale", "quarantined", "empty")
@@ -59,40 +60,37 @@ def feed_event(outcome: Outcome, now: float) -> dict[str, object]:
     }
 
 
-def feed_row(status: FeedStatus, open_detections: Mapping[str, int], caused: Caused | None) -> dict[str, object]:
-    """One feed as ``openapi.json`` describes it; without ``caused`` nobody has counted."""
+def feed_row(status: FeedStatus, open_detections: Mapping[str, int], caused: Caused | None) -> FeedRow:
+    """Return one feed as ``openapi.json`` describes it; ``caused`` is ``None`` outside a running daemon."""
     shared = sorted(status.overlap.shared.items(), key=lambda each: (-each[1], each[0]))
     prefixes = status.overlap.prefixes
-    return {
-        "name": status.name,
-        "title": status.title,
-        "url": status.source,
-        "homepage": status.homepage,
-        "licence": status.licence,
-        "attribution": status.attribution,
-        "allows": status.allows,
-        "state": status.state,
-        "detail": status.last_error,
-        "entries": status.accepted,
-        "entries_v4": status.entries_v4,
-        "entries_v6": status.entries_v6,
-        "rejected": sum(status.rejected.values()) + status.unreadable,
-        "rejected_by_reason": {**status.rejected, **({"unreadable": status.unreadable} if status.unreadable else {})},
-        "first_errors": [{"line": error.line, "reason": error.reason} for error in status.first_errors],
-        "duplicates": status.duplicates,
-        "fetched_at": status.fetched_at,
-        "changed_at": status.changed_at,
-        "checked_at": status.checked_at,
-        "next_at": status.next_due_at,
-        "unique_share": status.overlap.unique_share,
-        "overlap": [
-            {"feed": other, "entries": count, "share": count / prefixes}
-            for other, count in shared[:MAX_FEED_OVERLAPS_SHOWN]
-        ],
-        "detections": open_detections.get(status.name, 0),
-        "detections_total": caused.detections[status.name] if caused is not None else None,
-        "captures_total": caused.captures[status.name] if caused is not None else None,
-    }
+    return FeedRow(
+        name=status.name,
+        title=status.title,
+        url=status.source,
+        homepage=status.homepage,
+        licence=status.licence,
+        attribution=status.attribution,
+        allows=status.allows,
+        state=status.state,
+        detail=status.last_error,
+        entries=status.accepted,
+        entries_v4=status.entries_v4,
+        entries_v6=status.entries_v6,
+        rejected=sum(status.rejected.values()) + status.unreadable,
+        rejected_by_reason={**status.rejected, **({"unreadable": status.unreadable} if status.unreadable else {})},
+        first_errors=tuple(LineFault(error.line, error.reason) for error in status.first_errors),
+        duplicates=status.duplicates,
+        fetched_at=status.fetched_at,
+        changed_at=status.changed_at,
+        checked_at=status.checked_at,
+        next_at=status.next_due_at,
+        unique_share=status.overlap.unique_share,
+        overlap=tuple(Shared(other, count, count / prefixes) for other, count in shared[:MAX_FEED_OVERLAPS_SHOWN]),
+        detections=open_detections.get(status.name, 0),
+        detections_total=caused.detections[status.name] if caused is not None else None,
+        captures_total=caused.captures[status.name] if caused is not None else None,
+    )
 
 
 def readings(statuses: Iterable[FeedStatus], caused: Caused, now: float) -> Iterator[Reading]:

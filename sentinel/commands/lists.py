@@ -21,8 +21,9 @@ from sentinel.commands import scores
 from sentinel.commands.client import DaemonClient, DaemonUnreachable
 from sentinel.commands.consequence import on_a_hit
 from sentinel.commands.options import config_option, settings_of
+from sentinel.components.capture import policy_of
+from sentinel.components.feeds import confidence_of, loader_of
 from sentinel.config.settings import Settings
-from sentinel.daemon import loader_of, policy_of
 from sentinel.times import utc
 from sentinel.web import views
 
@@ -55,7 +56,8 @@ def _explained(text: str, loader: Loader, settings: Settings) -> list[str]:
         since = f"  since {utc(at)[:19]}Z" if at is not None else ""
         lines.append(f"  {indicator.prefix}  {indicator.feed}  {indicator.group}{since}")
     if found.listed:
-        lines += [f"  on a hit: {words}" for words in on_a_hit(found.address, found.indicators, policy_of(settings))]
+        policy = policy_of(settings, confidence_of(loader.feeds))
+        lines += [f"  on a hit: {words}" for words in on_a_hit(found.address, found.indicators, policy)]
     for number, allowed in enumerate(found.allowed_by):
         also = "also " if number else ""
         lines.append(f"  {also}allowed by {allowed.prefix} ({allowed.source}){'' if number else ': it never matches'}")
@@ -173,7 +175,7 @@ def _rows(settings: Settings) -> list[dict[str, Any]]:
     except DaemonUnreachable:
         loader = loader_of(settings)
         loader.load_cached()
-        return [views.row(feed_row(status, {}, None)) for status in loader.status()]
+        return [views.feed(feed_row(status, {}, None)) for status in loader.status()]
 
 
 def _said(outcome: Outcome) -> str:

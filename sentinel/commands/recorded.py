@@ -19,7 +19,7 @@ from sentinel.blacklist.catalogue import parse_feed_argument, with_distinct_name
 from sentinel.blacklist.loader import Loader
 from sentinel.blacklist.trie import Blacklist
 from sentinel.commands.options import config_option, settings_of
-from sentinel.daemon import loader_of
+from sentinel.components.feeds import loader_of
 from sentinel.decide.replay import Replay
 from sentinel.errors import OutsideError, RecordingError
 from sentinel.erspan import recorded as mirrored

@@ -16,8 +16,10 @@ import click
 from sentinel.capture.switches import Access, SwitchClient
 from sentinel.commands.client import DaemonClient
 from sentinel.commands.options import config_option, find_config
+from sentinel.components.feeds import loader_of
+from sentinel.components.switches import access_of, switches_of
 from sentinel.config.settings import Settings, load
-from sentinel.daemon import Daemon, access_of, loader_of, switches_of
+from sentinel.daemon import Daemon
 from sentinel.errors import OutsideError, SwitchError
 from sentinel.model import Switch
 from sentinel.web.tokens import load_tokens
@@ -45,25 +47,11 @@ def run(config: Path | None, verbose: bool) -> None:
         daemon.start()
     except OSError as error:
         raise OutsideError(f"cannot start: {error}") from error
+    logging.getLogger("sentinel").info("settings %s; mode %s", path, settings.capture.mode)
     try:
-        _say_ready(daemon, path)
         ended.wait()
     finally:
         daemon.stop()
-
-
-def _say_ready(daemon: Daemon, path: Path) -> None:
-    log = logging.getLogger("sentinel")
-    settings = daemon.settings
-    heard = (
-        f"{on.host} port {on.port} (receive buffer {on.receive_buffer_bytes} octets)"
-        for on in daemon.listener.listening()
-    )
-    log.info(
-        "settings %s; mode %s; %d prefixes in force", path, settings.capture.mode, len(daemon.loader.current.blacklist)
-    )
-    log.info("sFlow on %s; scan: %s (%s)", ", ".join(heard), daemon.scan.implementation, daemon.scan.reason)
-    log.info("console and API on http://%s:%d/", *settings.web.listen)
 
 
 @click.command()

@@ -17,8 +17,11 @@ from sentinel.capture import events as it
 from sentinel.capture.engine import CaptureEngine
 from sentinel.commands.options import config_option, settings_of
 from sentinel.compiled import chosen
+from sentinel.components.capture import policy_of
+from sentinel.components.feeds import confidence_of, feeds_of, loader_of
+from sentinel.components.sflow import admission_of
+from sentinel.components.switches import switches_of
 from sentinel.config.settings import Settings
-from sentinel.daemon import admission_of, loader_of, policy_of, switches_of
 from sentinel.detect.engine import Detector
 from sentinel.model import Capture, Switch
 from sentinel.scan.threads import Scanning
@@ -87,7 +90,9 @@ def _try(
     destinations = (settings.capture.erspan_destination,)
     scan = Scanning(admission_of(settings), destinations)
     detector = Detector(settings.network.local, min_samples=settings.capture.min_samples)
-    engine = CaptureEngine(policy_of(settings), switches_of(settings), lambda _: False)
+    engine = CaptureEngine(
+        policy_of(settings, confidence_of(feeds_of(settings))), switches_of(settings), lambda _: False
+    )
     result = scan.scan([(_datagram(switch.agents[0], local, listed), switch.agents[0], time.time())], blacklist)
     if not result.matches:
         return None, f"not matched: {', '.join(f'{k} {v}' for k, v in scan.counters.refused.items()) or 'no hit'}"

@@ -27,6 +27,7 @@ from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
 from sentinel.errors import StoreError
 from sentinel.model import Capture, CaptureState, Indicator, Match
+from sentinel.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class Loop:
         self.detector = detector
         self.captures = captures
         self.lock = threading.RLock()
+        self.pulse = Pulse("loop")
         self.store_error = ""
         self.counters = {"matches_overflow": 0, "store_errors": 0, "installs_withheld": 0, "round_errors": 0}
         self._edges = edges
@@ -97,6 +99,7 @@ class Loop:
         """Take up the stored captures, then begin."""
         self.restore(stored)
         self._running = True
+        self.pulse.beat()
         self._thread = threading.Thread(target=self._run, name="loop")
         self._thread.start()
 
@@ -108,6 +111,7 @@ class Loop:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+            self.pulse.rest()
 
     def post_matches(self, matches: Iterable[Match]) -> None:
         """Bounded: what does not fit is counted and gone, as a sample lost on the way would be."""
@@ -147,6 +151,7 @@ class Loop:
 
     def _run(self) -> None:
         while True:
+            self.pulse.beat()
             with self._arrived:
                 self._wait()
                 if not self._running:
@@ -165,6 +170,7 @@ class Loop:
         while self._running and not self._inbox:
             if len(self._gathered) >= GATHERED:
                 self._gathered_until = 0.0
+            self.pulse.beat()
             left = self._gathered_until - time.monotonic() if self._gathered else IDLE_S
             if left <= 0:
                 return

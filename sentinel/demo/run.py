@@ -28,6 +28,7 @@ from sentinel.demo.shims import Shim
 from sentinel.demo.story import Line, Teller, line_of
 from sentinel.demo.topology import HOSTS, LISTED, SWITCHES, Host
 from sentinel.errors import SentinelError
+from sentinel.rows import Pcap
 
 SEED = 2014
 SAMPLING_RATE = 8
@@ -77,7 +78,8 @@ class Demo:
         self.teller.tell(Line("fabric", f"{names}: a real switch-acl-api answers for each, no rule on any"))
         path = self.directory / "sentinel.toml"
         path.write_text(settings_text(self.directory, self.ports, self.shims, self.pace), encoding="utf-8")
-        self._daemon = Daemon(load(path), on_event=self._event)
+        self._daemon = Daemon(load(path))
+        self._daemon.report.on_event.append(self._event)
         self._daemon.start()
         running.callback(self._daemon.stop)
         self.teller.tell(Line("sentinel", f"listens to sFlow; console at {self.console_url}", "bold"))
@@ -135,9 +137,8 @@ class Demo:
         if self._daemon is None:
             return
         one, other = sorted(pair)
-        with self._daemon.loop.lock:
-            detection = self._daemon.detector.find(one, other) or self._daemon.detector.find(other, one)
-            observers = detection.observers if detection else ()
+        detection = self._daemon.captures.detection_of(one, other)
+        observers = detection.observers if detection else ()
         bare = {observer.agent for observer in observers if observer.capturable}
         for observer in observers:
             if observer.agent not in bare | told:
@@ -147,7 +148,7 @@ class Demo:
 
     def _judge(self, host: Host, pair: frozenset[str], watched: Watched, stopped: bool) -> list[str]:
         capture_id = self.observed.capture_id.get(pair)
-        paths = self._daemon.pcap_paths(capture_id) if self._daemon and capture_id else []
+        paths = self._pcaps(capture_id) if capture_id else []
         captured = [frame for path in paths for frame in frames_of(path)]
         wrong = verdict.missing(
             verdict.Evidence(
@@ -175,8 +176,12 @@ class Demo:
         return [shim.node.name for shim in self.shims]
 
     def _frames(self) -> int:
-        receiver = self._daemon.receiver if self._daemon else None
-        return receiver.counters.frames if receiver else 0
+        return self._daemon.erspan.frames if self._daemon else 0
+
+    def _pcaps(self, capture_id: str) -> list[Path]:
+        capture = self._daemon.captures.capture(capture_id) if self._daemon else None
+        found = self._daemon.erspan.pcap(capture) if self._daemon and capture else None
+        return [path for path, _ in found.parts] if isinstance(found, Pcap) else []
 
     def _event(self, event: Mapping[str, Any]) -> None:
         self.observed.take(event)

@@ -22,6 +22,7 @@ from sentinel.erspan.files import CaptureFiles
 from sentinel.erspan.keeper import Arrived, Expected, Keeper, OnFrames, ReceiverCounters, SwitchOf
 from sentinel.limits import ERSPAN_BATCH_PACKETS, ERSPAN_LINGER_S, MAX_ERSPAN_DATAGRAM_BYTES
 from sentinel.packets.ip import GRE
+from sentinel.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class Receiver:
         self._native = native.NativeKeeper(self._keeper) if native else None
         self._sockets: list[_Socket] = []
         self._stop = threading.Event()
+        self.pulse = Pulse("erspan-receiver")
         self._thread: threading.Thread | None = None
 
     @property
@@ -129,7 +131,8 @@ class Receiver:
         except OSError:
             self._close()
             raise
-        self._thread = threading.Thread(target=self._run, name="erspan-receiver", daemon=True)
+        self.pulse.beat()
+        self._thread = threading.Thread(target=self._run, name=self.pulse.thread, daemon=True)
         self._thread.start()
         return self.opened
 
@@ -138,6 +141,7 @@ class Receiver:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+            self.pulse.rest()
             self._thread = None
         self._close()
         self._files.flush()
@@ -195,6 +199,7 @@ class Receiver:
                 now = time.monotonic()
                 if stopping or now - ticked_at >= _TICK_S:
                     ticked_at = now
+                    self.pulse.beat()
                     self._flush()
                     self._count_drops()
                 if stopping and (not ready or now - stopping_since >= _STOP_S):

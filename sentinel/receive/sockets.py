@@ -6,25 +6,13 @@ A sum would hide that of several threads one is overloaded, as by a single agent
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from sentinel.erspan.receiver import Granted
 from sentinel.readings import Reading
+from sentinel.rows import ReceivingSocket
 from sentinel.sflow.listener import ListeningOn
 
 _NAMED = 4
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivingSocket:
-    """``kernel_drops`` since the start; ``None`` where the system doesn't tell."""
-
-    stage: Literal["sflow", "erspan"]
-    listener: str
-    thread: int
-    receive_buffer_bytes: int
-    kernel_drops: int | None
 
 
 def receiving(sflow: Iterable[ListeningOn], erspan: Iterable[Granted]) -> list[ReceivingSocket]:

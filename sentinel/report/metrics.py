@@ -30,6 +30,8 @@ LABELS = frozenset(
         "implementation",
         "stage",
         "kind",
+        "code",
+        "severity",
         "family",
         "other",
     }

@@ -30,6 +30,7 @@ from sentinel.limits import (
     LISTENER_WAIT_MS,
     MAX_DATAGRAM_BYTES,
 )
+from sentinel.pulse import Pulse
 from sentinel.receive.batches import BatchReceiver, Received
 from sentinel.sflow import steering
 
@@ -89,7 +90,9 @@ class Listener:
         self._stopping = threading.Event()
         self._next_log: dict[str, float] = {}
         takers = [on_batch] if callable(on_batch) else list(on_batch)
-        self._readers = [_Reader(taker, receiver, self._stopping, self._may_log) for taker in takers]
+        self._readers = [
+            _Reader(number, taker, receiver, self._stopping, self._may_log) for number, taker in enumerate(takers)
+        ]
         self._drops: dict[socket.socket, int] = {}
         self._kernel_drops: int | None = None
         self._started = False
@@ -124,6 +127,10 @@ class Listener:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def pulses(self) -> list[Pulse]:
+        """Return the signs of life of the reading threads."""
+        return [reader.pulse for reader in self._readers]
 
     def listening(self) -> list[ListeningOn]:
         """The bound sockets, with the real port where 0 was asked for."""
@@ -242,11 +249,13 @@ class _Reader:
 
     def __init__(
         self,
+        number: int,
         on_batch: OnBatch,
         receiver: Callable[[int, int], BatchReceiver] | None,
         stopping: threading.Event,
         may_log: Callable[[str], bool],
     ) -> None:
+        self.pulse = Pulse(f"sflow-listener-{number}")
         self.sockets: list[socket.socket] = []
         # What was received one by one; the compiled receivers count for themselves.
         self._drops: dict[socket.socket, int] = {}
@@ -266,7 +275,8 @@ class _Reader:
             self._receivers = {
                 bound: self._make_receiver(LISTENER_BATCH_DATAGRAMS, MAX_DATAGRAM_BYTES) for bound in self.sockets
             }
-        self._thread = threading.Thread(target=self._run, name="sflow-listener")
+        self.pulse.beat()
+        self._thread = threading.Thread(target=self._run, name=self.pulse.thread)
         self._thread.start()
 
     def stop(self) -> None:
@@ -274,6 +284,7 @@ class _Reader:
             self._wake[1].send(b"x")
         if self._thread is not None:
             self._thread.join(LISTENER_STOP_S)
+            self.pulse.rest()
             if self._thread.is_alive():
                 _LOG.error("sflow listener: still busy with a batch after %s s", LISTENER_STOP_S)
 
@@ -303,6 +314,7 @@ class _Reader:
         if len(self.sockets) == 1 and self._receivers:
             # Nothing to choose from: the compiled receiver waits by itself.
             while not self._stopping.is_set():
+                self.pulse.beat()
                 self._drain(self.sockets[0], self._wake[0].fileno(), LISTENER_WAIT_MS)
             return
         with selectors.DefaultSelector() as selector:
@@ -311,7 +323,8 @@ class _Reader:
             selector.register(self._wake[0], selectors.EVENT_READ)
             readable = set(self.sockets)
             while not self._stopping.is_set():
-                for key, _ in selector.select():
+                self.pulse.beat()
+                for key, _ in selector.select(LISTENER_WAIT_MS / 1000):
                     if key.fileobj in readable and isinstance(key.fileobj, socket.socket):
                         self._drain(key.fileobj, -1, 0)
 

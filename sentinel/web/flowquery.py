@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""The query of ``/api/v1/flows`` → a question about flows. Pure; raises ``Problem`` with status 400.
+"""The query of ``/api/v1/flows`` → a question about flows. Pure; raises ``HttpError`` with status 400.
 
 A filter is keys with values: ``src_ip=10.0.0.0/8&dst_port=53,443&protocol=!icmp``. All of them must hold; of the values
 of one key one is enough, and ``!`` in front of them means none of them. ``ip`` and ``port`` mean either side's.
@@ -14,7 +14,7 @@ from typing import get_args
 from sentinel.limits import DEFAULT_LIST_ROWS, FLOWS_KEPT_S, MAX_FLOW_FILTER_VALUES, MAX_FLOW_SERIES, MAX_LIST_ROWS
 from sentinel.model import FlowKey, FlowMetric, FlowQuery, FlowTest
 from sentinel.web import inputs
-from sentinel.web.problem import Problem
+from sentinel.web.answer import HttpError
 
 KEYS: tuple[FlowKey, ...] = get_args(FlowKey)
 METRICS: tuple[FlowMetric, ...] = get_args(FlowMetric)
@@ -90,5 +90,5 @@ def _numbers(key: str, word: str) -> tuple[int, int]:
     return first, last
 
 
-def _unexpected(key: str, word: str, expected: str) -> Problem:
+def _unexpected(key: str, word: str, expected: str) -> HttpError:
     return inputs.bad("query", f"{key}: got {word[:_EXCERPT_CHARS]!r}, expected {expected}")

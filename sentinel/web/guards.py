@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from flask import Request, Response
 
 from sentinel.errors import ConfigError
-from sentinel.web.problem import Problem
+from sentinel.web.answer import HttpError
 from sentinel.web.tokens import Tokens
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # The console's own files and the description of the API hold nothing that is not in the published source.
-OPEN_PATHS = frozenset({"/", "/openapi.json", "/healthz"})
+OPEN_PATHS = frozenset({"/", "/openapi.json", "/healthz", "/livez"})
 OPEN_PREFIX = "/static/"
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -103,7 +103,7 @@ class Guard:
         self.tokens = tokens
 
     def check(self, request: Request) -> str:
-        """Return who asks; raises ``Problem`` for what must not go on."""
+        """Return who asks; raises ``HttpError`` for what must not go on."""
         host = self._check_host(request)
         self._check_page(request, host)
         return self._check_token(request)
@@ -119,7 +119,7 @@ class Guard:
     def _check_host(self, request: Request) -> Authority:
         host = parse_host(request.headers.get("Host", ""))
         if host is None or not self.knows(host.host):
-            raise Problem(421, "host", "the Host header is not a name of this server; web.hosts may hold more names")
+            raise HttpError(421, "host", "the Host header is not a name of this server; web.hosts may hold more names")
         return host
 
     def _check_page(self, request: Request, host: Authority) -> None:
@@ -127,15 +127,15 @@ class Guard:
         if request.method in READS:
             mode = request.headers.get("Sec-Fetch-Mode", "navigate")
             if site == "cross-site" and mode != "navigate":
-                raise Problem(403, "origin", "a page of another site asks; only this server's own console may")
+                raise HttpError(403, "origin", "a page of another site asks; only this server's own console may")
             return
         if site not in {"same-origin", "none"}:
-            raise Problem(403, "origin", "a page of another origin asks; only this server's own console may")
+            raise HttpError(403, "origin", "a page of another origin asks; only this server's own console may")
         origin = request.headers.get("Origin")
         if origin is not None and not same_origin(origin, host):
-            raise Problem(403, "origin", "the Origin header is not this server")
+            raise HttpError(403, "origin", "the Origin header is not this server")
         if request.mimetype != "application/json":
-            raise Problem(415, "content_type", "a write needs Content-Type: application/json, with or without a body")
+            raise HttpError(415, "content_type", "a write needs Content-Type: application/json, with or without a body")
 
     def _check_token(self, request: Request) -> str:
         if self.tokens is None:
@@ -146,7 +146,7 @@ class Guard:
         if request.method in READS and (request.path in OPEN_PATHS or request.path.startswith(OPEN_PREFIX)):
             return ""
         given = "Authorization" in request.headers
-        raise Problem(
+        raise HttpError(
             401,
             "token",
             "the token is not known" if given else "a token is needed: Authorization: Bearer …",

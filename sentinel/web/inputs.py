@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what a request says: query, body, ids. Pure; raises ``Problem`` with status 400."""
+"""Checks of what a request says: query, body, ids. Pure; raises ``HttpError`` with status 400."""
 
 import difflib
 import ipaddress
@@ -9,16 +9,16 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from sentinel.limits import MAX_WEB_ID_CHARS
-from sentinel.web.problem import Problem
+from sentinel.web.answer import HttpError
 
 _ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.:-]{{0,{MAX_WEB_ID_CHARS - 1}}}")
 _INTEGER = re.compile(r"[0-9]{1,18}")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
 
-def bad(code: str, detail: str) -> Problem:
+def bad(code: str, detail: str) -> HttpError:
     """Make the answer to a request that makes no sense."""
-    return Problem(400, code, detail)
+    return HttpError(400, code, detail)
 
 
 def checked_id(value: str) -> str:

@@ -4,13 +4,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sentinel.limits import LONG_POLL_SLICE_S, MAX_LONG_POLLS
-from sentinel.web.backend import Row
-from sentinel.web.problem import Problem
+from sentinel.web.answer import HttpError
 
-Poll = Callable[[float], Sequence[Row]]
+Poll = Callable[[float], Sequence[Mapping[str, object]]]
 
 
 class LongPolls:
@@ -24,18 +23,18 @@ class LongPolls:
         """Let every waiter answer with what it has."""
         self._stopping.set()
 
-    def wait(self, poll: Poll, timeout_s: float, gone: Callable[[], bool]) -> Sequence[Row]:
-        """Return what ``poll(seconds)`` finds within ``timeout_s``; raises ``Problem`` where too many wait already."""
+    def wait(self, poll: Poll, timeout_s: float, gone: Callable[[], bool]) -> Sequence[Mapping[str, object]]:
+        """Return what ``poll(seconds)`` finds within ``timeout_s``; raises ``HttpError`` if too many wait."""
         if timeout_s <= 0:
             return poll(0.0)
         if not self._free.acquire(blocking=False):
-            raise Problem(503, "busy", "too many long polls wait already; ask without timeout", {"Retry-After": "5"})
+            raise HttpError(503, "busy", "too many long polls wait already; ask without timeout", {"Retry-After": "5"})
         try:
             return self._wait(poll, time.monotonic() + timeout_s, gone)
         finally:
             self._free.release()
 
-    def _wait(self, poll: Poll, deadline: float, gone: Callable[[], bool]) -> Sequence[Row]:
+    def _wait(self, poll: Poll, deadline: float, gone: Callable[[], bool]) -> Sequence[Mapping[str, object]]:
         while True:
             asked_at = time.monotonic()
             slice_s = max(0.0, min(LONG_POLL_SLICE_S, deadline - asked_at))

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sentinel.limits import MAX_PCAP_STREAMS, PCAP_CHUNK_BYTES, PCAP_IDLE_S, PCAP_SLICE_S
-from sentinel.web.backend import NotHere, Pcap
-from sentinel.web.problem import Problem
+from sentinel.rows import NotHere, Pcap
+from sentinel.web.answer import HttpError
 
 # draft-ietf-opsawg-pcapng: a section without interfaces (section 4.1), which opens a stream before its first packet;
 # and a name resolution block without names (section 4.5), which says nothing inside any section.
@@ -103,9 +103,9 @@ class PcapStreams:
         self._stopping.set()
 
     def follow(self, look: Look, gone: Callable[[], bool]) -> "Followed":
-        """Whole blocks of what ``look()`` finds, until there will be no more; raises ``Problem`` when too many run."""
+        """Return whole blocks of what ``look()`` finds, until the last; raises ``HttpError`` if too many run."""
         if not self._free.acquire(blocking=False):
-            raise Problem(
+            raise HttpError(
                 503, "busy", "too many captures are followed already; ask without follow", {"Retry-After": "30"}
             )
         return Followed(self._chunks(look, gone), self._free.release)

@@ -3,22 +3,34 @@
 """Model values → what the API says of them. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from sentinel.limits import MAX_OBSERVERS_SHOWN
 from sentinel.model import Capture, Detection, FlowAnswer, FlowGroup, FlowQuery, FlowSums, Indicator, Mirror, Observer
+from sentinel.rows import FeedRow, Health, ReceivedRow
 from sentinel.times import maybe_utc, utc
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Json = dict[str, object]
 
 
-def row(values: Mapping[str, object]) -> Json:
-    """Return a backend's row with its times as text."""
-    return {key: _row_value(key, value) for key, value in values.items()}
+def row(value: "DataclassInstance", *times: str) -> Json:
+    """Return a row of ``sentinel.rows`` with the fields named in ``times`` as text."""
+    return {**asdict(value), **{name: maybe_utc(getattr(value, name)) for name in times}}
 
 
-def _row_value(key: str, value: object) -> object:
-    is_time = key.endswith(("_at", "_seen")) and isinstance(value, int | float) and not isinstance(value, bool)
-    return utc(float(value)) if is_time else value  # type: ignore[arg-type]  # `is_time` says it is a number
+def feed(value: FeedRow) -> Json:
+    """Return a feed as the API shows it."""
+    return row(value, "fetched_at", "changed_at", "checked_at", "next_at")
+
+
+def health(value: Health, now: float) -> Json:
+    """Return the daemon's health; ``now`` is UTC seconds since 1970."""
+    problems = [row(each, "since") for each in value.problems]
+    return {**row(value, "started_at"), "problems": problems, "now": utc(now)}
 
 
 def indicator(value: Indicator) -> Json:
@@ -58,7 +70,7 @@ def mirror(value: Mirror) -> Json:
     }
 
 
-def capture(value: Capture, received: Mapping[str, object] | None = None, rate_bps: int | None = None) -> Json:
+def capture(value: Capture, received: ReceivedRow | None = None, rate_bps: int | None = None) -> Json:
     """Return a capture as the API says it, with what was received of it here and what its mirror carries."""
     return {
         "id": value.id,

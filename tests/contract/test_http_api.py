@@ -27,14 +27,14 @@ from sentinel.limits import (
 )
 from sentinel.model import Capture, Detection
 from sentinel.web import flowquery
-from sentinel.web.api import CAPTURE_STATES, DETECTION_STATES, EVIDENCES, PREFIX, QUERIES
-from sentinel.web.app import create_app
+from sentinel.web.api import captures, detections
+from sentinel.web.api.routes import PREFIX
 from sentinel.web.counters import WebCounters
 from sentinel.web.guards import OPEN_PATHS, Guard
 from sentinel.web.longpoll import LongPolls
 from tests.support.flows import flow_count, flow_second
 from tests.support.schemas import faults, resolve
-from tests.support.web import FakeBackend, capture, detection, observer, tokens
+from tests.support.web import FakeBackend, app_over, capture, detection, observer, tokens
 
 DOCUMENT: dict[str, Any] = json.loads(resources.files("sentinel.web").joinpath("openapi.json").read_text("utf-8"))
 METHODS = {"get", "post", "put", "delete", "patch"}
@@ -42,7 +42,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def build(backend: FakeBackend, *, guarded: bool = False) -> Flask:
-    return create_app(backend, Guard("127.0.0.1", (), tokens() if guarded else None), LongPolls(), WebCounters())
+    return app_over(backend, Guard("127.0.0.1", (), tokens() if guarded else None), LongPolls(), WebCounters())
 
 
 @pytest.fixture
@@ -90,15 +90,16 @@ def test_query_keys_are_those_the_routes_know(backend: FakeBackend) -> None:
     }
     for path, method, operation in operations():
         told = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"}
-        known = QUERIES.get(endpoints[path], frozenset()) if method == "get" else frozenset()
+        route = app.view_functions[endpoints[path]] if method == "get" else None
+        known: frozenset[str] = getattr(route, "query_keys", frozenset())
         assert told == known, path
 
 
 def test_bounds_and_words_in_the_text_are_those_of_the_code() -> None:
     schemas = DOCUMENT["components"]["schemas"]
-    assert tuple(schemas["Capture"]["properties"]["state"]["enum"]) == CAPTURE_STATES
-    assert tuple(schemas["Detection"]["properties"]["state"]["enum"]) == DETECTION_STATES
-    assert tuple(schemas["Detection"]["properties"]["evidence"]["enum"]) == EVIDENCES
+    assert tuple(schemas["Capture"]["properties"]["state"]["enum"]) == captures.STATES
+    assert tuple(schemas["Detection"]["properties"]["state"]["enum"]) == detections.STATES
+    assert tuple(schemas["Detection"]["properties"]["evidence"]["enum"]) == detections.EVIDENCES
     assert f"at most {MAX_OBSERVERS_SHOWN}" in schemas["Detection"]["properties"]["observers"]["description"]
     query = {
         (path, each["name"]): each["schema"]
@@ -166,6 +167,7 @@ GOOD: list[tuple[str, str, str, dict[str, object] | None]] = [
     ("get", "/api/v1/flows", "/api/v1/flows?group=src_ip,dst_port&metric=packets&series=1&ip=10.0.0.0/8", None),
     ("get", "/api/v1/events", "/api/v1/events?after=0&timeout=1.5", None),
     ("get", "/healthz", "/healthz", None),
+    ("get", "/livez", "/livez", None),
     ("get", "/metrics", "/metrics", None),
     ("get", "/openapi.json", "/openapi.json", None),
     ("get", "/", "/", None),

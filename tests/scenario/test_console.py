@@ -4,10 +4,13 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from sentinel.model import FlowSums, Indicator
+from sentinel.problems import Problem
 from sentinel.report import eve
 from sentinel.report.eventlog import EventRing
 from tests.support import chromium
@@ -248,23 +251,18 @@ def test_hostile_data_stays_data(page: Page) -> None:
     ]
     backend.notes = {"d1": bad}
     backend.kept = {"c1": capture(reason=bad, note=bad, requested_by=HOSTILE, state="ended")}
-    backend.agent_rows = [
-        {"agent": HOSTILE, "switch": bad, "datagrams": HOSTILE, "samples": 1, "sampling_rate": HOSTILE}
-    ]
-    backend.feed_rows = [
-        {"name": HOSTILE, "state": bad, "entries": HOSTILE, "url": "javascript:window.pwned=4", "rejected": HOSTILE}
-    ]
-    backend.switch_rows = [
-        {
-            "name": bad,
-            "role": HOSTILE,
-            "state": HOSTILE,
-            "agents": [HOSTILE],
-            "url": "javascript:window.pwned=5",
-            "rules": HOSTILE,
-        }
-    ]
-    backend.state.update(problems=[bad], mode=HOSTILE, status="degraded", erspan_destination=REVERSED)
+    # The page must bear anything in any field, whatever the types here say.
+    hostile: dict[str, Any] = {"agent": HOSTILE, "switch": bad, "datagrams": HOSTILE, "samples": 1}
+    hostile["sampling_rate"] = HOSTILE
+    backend.agent_rows = [replace(row, **hostile) for row in backend.agent_rows]
+    hostile = {"name": HOSTILE, "state": bad, "entries": HOSTILE, "url": "javascript:window.pwned=4"}
+    hostile["rejected"] = HOSTILE
+    backend.feed_rows = [replace(backend.feed_rows[0], **hostile)]
+    hostile = {"name": bad, "role": HOSTILE, "state": HOSTILE, "agents": (HOSTILE,), "rules": HOSTILE}
+    backend.switch_rows = [replace(row, **hostile, url="javascript:window.pwned=5") for row in backend.switch_rows]
+    problem = Problem(HOSTILE, "degraded", bad, bad, HOSTILE)
+    hostile = {"mode": HOSTILE, "erspan_destination": REVERSED}
+    backend.state = replace(backend.state, status="degraded", problems=(problem,), **hostile)
     backend.flow_seconds = [
         flow_second(flow_count(src_ip=bad, dst_ip=HOSTILE), flow_count(src_ip=REVERSED, protocol=HOSTILE))
     ]

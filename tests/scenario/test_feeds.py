@@ -130,7 +130,8 @@ def test_a_refused_download_is_shown_everywhere_and_accepted_by_hand(place: Plac
         assert 'sentinel_blacklist_feed_trouble{feed="remote",reason="shrunk"} 1.0' in text
         assert 'sentinel_blacklist_feed_entries{family="ipv4",feed="remote"} 21.0' in text
         assert any(
-            "remote" in problem for problem in requests.get(f"http://{place.sentinel.web}/healthz").json()["problems"]
+            problem["subject"] == "remote"
+            for problem in requests.get(f"http://{place.sentinel.web}/healthz").json()["problems"]
         )
         listed = place.command("feeds", "list")
         assert (listed.returncode, "quarantined" in listed.stdout) == (1, True)
@@ -160,21 +161,21 @@ def test_a_refused_download_is_shown_everywhere_and_accepted_by_hand(place: Plac
 def test_the_whole_difference_is_handed_to_who_asks_for_it(place: Place) -> None:
     daemon = Daemon(load(place.sentinel.config))
     seen: list[Outcome] = []
-    daemon.on_difference.append(lambda outcome: 1 / 0)  # type: ignore[arg-type]  # somebody's bug
-    daemon.on_difference.append(seen.append)
-    daemon.loader.load_cached()
+    daemon.feeds.on_difference.append(lambda outcome: 1 / 0)  # type: ignore[arg-type]  # a listener's bug
+    daemon.feeds.on_difference.append(seen.append)
+    daemon.feeds.start()
     place.sentinel.list.write_text("".join(f"45.1.{n >> 8}.{n & 255}\n" for n in range(1000)))
-    daemon.backend.refresh_feed("bad")
+    daemon.feeds.refresh_feed("bad")
     [outcome] = seen
     assert (outcome.feed, len(outcome.difference.added)) == ("bad", 1000)
     assert set(outcome.difference.removed) == {
         Indicator(f"{LISTED}/32", "bad", "c2"),
         Indicator("203.0.113.0/24", "bad", "c2"),
     }
-    event = next(each["feed"] for each in daemon.ring.after(0, 0) if each["event_type"] == "feed")
+    event = [each["feed"] for each in daemon.report.events(0, 0) if each["event_type"] == "feed"][-1]
     assert isinstance(event, dict)
     assert (event["added"], len(event["first"]["added"])) == (1000, 50)
-    daemon.backend.refresh_feed("bad")
+    daemon.feeds.refresh_feed("bad")
     assert len(seen) == 1
 
 

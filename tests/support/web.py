@@ -4,17 +4,21 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from flask import Flask
+
+from sentinel.errors import NotFound, Refused
 from sentinel.flows.query import answer
 from sentinel.flows.recent import Second
 from sentinel.model import Capture, Detection, FlowAnswer, FlowQuery, Indicator, Mirror, Observer
 from sentinel.report.eventlog import EventRing
+from sentinel.rows import AgentRow, FeedRow, Health, NotHere, Pcap, ReceivedRow, Shared, SwitchRow
+from sentinel.web.api import agents, captures, detections, events, feeds, flows, probes, switches
 from sentinel.web.app import create_app
-from sentinel.web.backend import NotFound, NotHere, Pcap, Refused, Row
 from sentinel.web.counters import WebCounters
 from sentinel.web.guards import Guard
 from sentinel.web.longpoll import LongPolls
@@ -108,107 +112,113 @@ class FakeBackend:
         self.notes: dict[str, str] = {}
         self.kept: dict[str, Capture] = {"c1": capture()}
         self.pcaps: dict[str, Path | list[Path] | NotHere] = {}
-        self.receptions: dict[str, Row] = {
-            "c1": {"frames": 4000, "bytes": 1_100_000, "duplicates": 0, "truncated": 0, "lost": 3}
-        }
+        self.receptions = {"c1": ReceivedRow(frames=4000, bytes=1_100_000, lost=3)}
         self.refreshed: list[str] = []
         self.accepted: list[tuple[str, str]] = []
-        self.agent_rows: list[Row] = [
-            {
-                "agent": "10.0.0.253",
-                "sub_agent": 0,
-                "switch": "leaf1",
-                "last_seen": T0 + 60,
-                "datagrams": 900,
-                "samples": 6000,
-                "samples_per_s": 17.5,
-                "lost_datagrams": 9,
-                "loss_pct": 0.99,
-                "sampling_rate": 1000,
-                "errors": 0,
-            }
+        self.agent_rows = [
+            AgentRow(
+                agent="10.0.0.253",
+                sub_agent=0,
+                switch="leaf1",
+                last_seen=T0 + 60,
+                datagrams=900,
+                samples=6000,
+                samples_per_s=17.5,
+                lost_datagrams=9,
+                loss_pct=0.99,
+                sampling_rate=1000,
+                errors=0,
+            )
         ]
-        self.feed_rows: list[Row] = [
-            {
-                "name": "et-compromised",
-                "title": "Emerging Threats: compromised hosts",
-                "url": "https://rules.example/compromised-ips.txt",
-                "licence": "BSD-3-Clause",
-                "attribution": "Proofpoint ET Labs",
-                "state": "ok",
-                "detail": "",
-                "allows": False,
-                "entries": 532,
-                "entries_v4": 530,
-                "entries_v6": 2,
-                "rejected": 1,
-                "rejected_by_reason": {"reserved": 1},
-                "fetched_at": T0 - 3600,
-                "changed_at": T0 - 7200,
-                "checked_at": T0 - 60,
-                "next_at": T0 + 3600,
-                "detections": 1,
-                "detections_total": 7,
-                "captures_total": 3,
-                "unique_share": 0.904,
-                "overlap": [{"feed": "et-block", "entries": 51, "share": 0.096}],
-            },
-            {
-                "name": "et-block",
-                "title": "Emerging Threats: firewall block list",
-                "url": "https://rules.example/block.txt",
-                "licence": "BSD-3-Clause",
-                "attribution": "Proofpoint ET Labs",
-                "state": "quarantined",
-                "detail": "40000 lines, over 10 times the usual 1600",
-                "allows": False,
-                "entries": 1600,
-                "entries_v4": 1600,
-                "entries_v6": 0,
-                "rejected": 0,
-                "rejected_by_reason": {},
-                "fetched_at": T0 - 50_000,
-                "changed_at": T0 - 50_000,
-                "checked_at": T0 - 60,
-                "next_at": T0 + 3600,
-                "detections": 0,
-                "detections_total": 0,
-                "captures_total": 0,
-                "unique_share": None,
-                "overlap": [],
-            },
+        self.feed_rows = [
+            FeedRow(
+                name="et-compromised",
+                title="Emerging Threats: compromised hosts",
+                url="https://rules.example/compromised-ips.txt",
+                homepage="https://rules.example/",
+                first_errors=(),
+                duplicates=0,
+                licence="BSD-3-Clause",
+                attribution="Proofpoint ET Labs",
+                state="ok",
+                detail="",
+                allows=False,
+                entries=532,
+                entries_v4=530,
+                entries_v6=2,
+                rejected=1,
+                rejected_by_reason={"reserved": 1},
+                fetched_at=T0 - 3600,
+                changed_at=T0 - 7200,
+                checked_at=T0 - 60,
+                next_at=T0 + 3600,
+                detections=1,
+                detections_total=7,
+                captures_total=3,
+                unique_share=0.904,
+                overlap=(Shared("et-block", 51, 0.096),),
+            ),
+            FeedRow(
+                name="et-block",
+                title="Emerging Threats: firewall block list",
+                url="https://rules.example/block.txt",
+                homepage="https://rules.example/",
+                first_errors=(),
+                duplicates=0,
+                licence="BSD-3-Clause",
+                attribution="Proofpoint ET Labs",
+                state="quarantined",
+                detail="40000 lines, over 10 times the usual 1600",
+                allows=False,
+                entries=1600,
+                entries_v4=1600,
+                entries_v6=0,
+                rejected=0,
+                rejected_by_reason={},
+                fetched_at=T0 - 50_000,
+                changed_at=T0 - 50_000,
+                checked_at=T0 - 60,
+                next_at=T0 + 3600,
+                detections=0,
+                detections_total=0,
+                captures_total=0,
+                unique_share=None,
+                overlap=(),
+            ),
         ]
-        self.switch_rows: list[Row] = [
-            {
-                "name": "leaf1",
-                "role": "leaf",
-                "url": "https://leaf1.example:8443",
-                "agents": ["10.0.0.253"],
-                "erspan_source": "10.0.0.253",
-                "state": "ok",
-                "detail": "",
-                "rules": 2,
-                "max_rules": 100,
-                "mirrored_bps": 1_500_000,
-                "max_mirrored_bps": 1_000_000_000,
-                "ipv6": False,
-                "answered_at": T0 + 55,
-            }
+        self.switch_rows = [
+            SwitchRow(
+                name="leaf1",
+                role="leaf",
+                url="https://leaf1.example:8443",
+                agents=("10.0.0.253",),
+                erspan_source="10.0.0.253",
+                state="ok",
+                detail="",
+                rules=2,
+                max_rules=100,
+                mirrored_bps=1_500_000,
+                max_mirrored_bps=1_000_000_000,
+                ipv6=False,
+                answered_at=T0 + 55,
+            )
         ]
         self.flow_seconds: list[Second] = []
         self.flow_queries: list[FlowQuery] = []
-        self.state: dict[str, object] = {
-            "status": "ok",
-            "problems": [],
-            "version": "0.1.0",
-            "mode": "automatic",
-            "started_at": T0 - 600,
-            "erspan_destination": "10.0.0.70",
-            "quiet_s": 600,
-            "agents": 1,
-            "samples_per_s": 17.5,
-            "indicators": 532,
-        }
+        self.state = Health(
+            status="ok",
+            problems=(),
+            sockets=(),
+            version="0.1.0",
+            mode="automatic",
+            started_at=T0 - 600,
+            erspan_destination="10.0.0.70",
+            quiet_s=600,
+            agents=1,
+            samples_per_s=17.5,
+            indicators=532,
+        )
+        self.silent: dict[str, float] = {}
         self.lock = threading.Lock()
 
     def detections(self) -> Sequence[Detection]:
@@ -223,20 +233,20 @@ class FakeBackend:
     def capture(self, capture_id: str) -> Capture | None:
         return self.kept.get(capture_id)
 
-    def agents(self) -> Sequence[Row]:
+    def agents(self) -> Sequence[AgentRow]:
         return self.agent_rows
 
-    def feeds(self) -> Sequence[Row]:
+    def feeds(self, detections: Iterable[Detection]) -> Sequence[FeedRow]:
         return self.feed_rows
 
-    def switches(self) -> Sequence[Row]:
+    def switches(self) -> Sequence[SwitchRow]:
         return self.switch_rows
 
     def flows(self, query: FlowQuery) -> FlowAnswer:
         self.flow_queries.append(query)
         return answer(query, T0, self.flow_seconds[-query.seconds :])
 
-    def events(self, after: int, timeout_s: float) -> Sequence[Row]:
+    def events(self, after: int, timeout_s: float) -> Sequence[Mapping[str, object]]:
         return self.ring.after(after, timeout_s)
 
     def start_capture(self, local_ip: str, listed_ip: str, by: str, seconds: int | None) -> Capture:
@@ -263,7 +273,7 @@ class FakeBackend:
             raise Refused(f"it is {found.state}, not pending")
         return self._change(capture_id, state="installing", note=f"approved by {by}")
 
-    def stop(self, capture_id: str, by: str) -> Capture:
+    def stop_capture(self, capture_id: str, by: str) -> Capture:
         if self._of(capture_id).state == "ended":
             raise Refused("it has ended already")
         return self._change(capture_id, state="removing", note=f"stopped by {by}")
@@ -272,36 +282,39 @@ class FakeBackend:
         return self._change(capture_id, ends_at=self._of(capture_id).ends_at + seconds, note=f"extended by {by}")
 
     def refresh_feed(self, name: str) -> None:
-        if name not in {row["name"] for row in self.feed_rows}:
+        if name not in {row.name for row in self.feed_rows}:
             raise NotFound("no such feed")
         self.refreshed.append(name)
 
     def accept_feed(self, name: str, by: str) -> None:
-        row = next((row for row in self.feed_rows if row["name"] == name), None)
+        row = next((row for row in self.feed_rows if row.name == name), None)
         if row is None:
             raise NotFound("no such feed")
-        if row["state"] != "quarantined":
+        if row.state != "quarantined":
             raise Refused("nothing is in quarantine")
         self.accepted.append((name, by))
-        self.feed_rows = [{**each, "state": "ok", "detail": ""} if each is row else each for each in self.feed_rows]
+        self.feed_rows = [replace(each, state="ok", detail="") if each is row else each for each in self.feed_rows]
 
-    def pcap(self, capture_id: str) -> Pcap | NotHere:
-        more = self._of(capture_id).state != "ended"
-        found = self.pcaps.get(capture_id, NotHere("the packets go to 10.0.0.70, which is not this host"))
+    def pcap(self, capture: Capture) -> Pcap | NotHere:
+        more = self._of(capture.id).state != "ended"
+        found = self.pcaps.get(capture.id, NotHere("the packets go to 10.0.0.70, which is not this host"))
         if isinstance(found, NotHere):
             return found
         paths = [found] if isinstance(found, Path) else found
         parts = tuple((path, path.stat().st_size if path.exists() else 1) for path in paths)
         return Pcap(parts, more, "no mirrored packet has arrived yet")
 
-    def received(self, capture_id: str) -> Row | None:
+    def received(self, capture_id: str) -> ReceivedRow | None:
         return self.receptions.get(capture_id)
 
-    def rate_bps(self, capture_id: str) -> int | None:
-        return 1_500_000 if self._of(capture_id).state != "ended" else None
+    def rates_bps(self, capture_ids: Iterable[str]) -> Mapping[str, int]:
+        return {key: 1_500_000 for key in capture_ids if self._of(key).state != "ended"}
 
-    def health(self) -> Row:
+    def health(self) -> Health:
         return self.state
+
+    def stalled(self) -> Mapping[str, float]:
+        return self.silent
 
     def metrics(self) -> bytes:
         return b"# HELP sentinel_up One.\n# TYPE sentinel_up gauge\nsentinel_up 1.0\n"
@@ -317,13 +330,30 @@ class FakeBackend:
             return self.kept[capture_id]
 
 
+def app_over(
+    backend: FakeBackend, guard: Guard, polls: LongPolls, counters: WebCounters, streams: PcapStreams | None = None
+) -> Flask:
+    """The application with every page over one backend."""
+    pages = (
+        detections.blueprint(backend),
+        captures.blueprint(backend, backend, streams or PcapStreams()),
+        agents.blueprint(backend),
+        switches.blueprint(backend),
+        feeds.blueprint(backend, backend.detections),
+        flows.blueprint(backend),
+        events.blueprint(backend, polls),
+        probes.blueprint(backend, guard),
+    )
+    return create_app(pages, guard, counters)
+
+
 @contextmanager
 def serving(
     backend: FakeBackend, known: Tokens | None = None, names: Sequence[str] = (), waiters: int = 16, followers: int = 8
 ) -> Iterator[WebServer]:
     """Serve a backend on a free loopback port."""
     counters, polls, streams = WebCounters(), LongPolls(waiters), PcapStreams(followers)
-    app = create_app(backend, Guard("127.0.0.1", names, known), polls, counters, streams)
+    app = app_over(backend, Guard("127.0.0.1", names, known), polls, counters, streams)
     server = WebServer(app, "127.0.0.1", 0, polls, counters, streams)
     server.start()
     try:

@@ -4,6 +4,7 @@
 
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import tomllib
@@ -17,6 +18,7 @@ from sentinel.capture.lifecycle import picture
 from sentinel.cli import cli
 from sentinel.config.settings import Settings, parse
 from sentinel.daemon import Daemon
+from tests.support.running import until
 from tests.support.traffic import datagram
 
 ROOT = Path(__file__).parents[2]
@@ -157,15 +159,16 @@ def metrics(tmp_path: Path) -> str:
     }
     (tmp_path / "page.txt").write_text("<!DOCTYPE html><html>no list</html>")
     daemon = Daemon(parse(settings, "test"))
-    daemon.loader.load_cached()
-    strangers = [(datagram(agent=agent), "192.0.2.99", 1.0) for agent in ("192.0.2.11", "192.0.2.99")]
-    daemon.scan.scan(strangers, daemon.loader.current.blacklist)
-    daemon.captures.counters["refused_evidence"] = 1
-    daemon.listener.start()
+    daemon.start()
     try:
-        return daemon.backend.metrics().decode()
+        listener = daemon.sflow.sockets()[0].listener
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            for agent in ("192.0.2.11", "192.0.2.99"):
+                stranger.sendto(datagram(agent=agent), ("127.0.0.1", int(listener.rpartition(":")[2])))
+        until(lambda: b'foreign_sender"} 1.0' in daemon.overview.metrics(), what="the datagrams were taken")
+        return daemon.overview.metrics().decode()
     finally:
-        daemon.listener.stop()
+        daemon.stop()
 
 
 def test_metrics_that_are_named_are_exported(metrics: str) -> None:

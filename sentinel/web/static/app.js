@@ -155,8 +155,15 @@ function showHealth(health, feeds, agents) {
   ]);
   const problems = Array.isArray(health.problems) ? health.problems.slice(0, 20) : [];
   byId("problems").hidden = problems.length === 0;
-  byId("problems").replaceChildren(...problems.map((each) => element("li", {}, data(safe(each)))));
+  byId("problems").replaceChildren(...problems.map(problem));
   document.title = health.status === "ok" ? "Sentinel" : `${safe(health.status)} – Sentinel`;
+}
+
+function problem(each) {
+  const subject = each.subject && !String(each.text).includes(each.subject) ? `${safe(each.subject)}: ` : "";
+  const since = each.since && state.skew !== undefined ? ` (for ${span((Date.now() + state.skew - Date.parse(each.since)) / 1000)})` : "";
+  const remedy = each.remedy ? element("small", {}, data(safe(each.remedy))) : "";
+  return element("li", { class: safe(each.severity) }, data(`${subject}${safe(each.text)}${since}`), " ", remedy);
 }
 
 function facts(pairs) {

@@ -5,6 +5,8 @@
 import json
 import logging
 import time
+from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ from hypothesis import strategies as st
 
 from sentinel.errors import StoreError
 from sentinel.limits import MAX_LIST_ROWS, MAX_OBSERVERS_SHOWN, MAX_REQUEST_BODY_BYTES
-from sentinel.web.app import ASSETS, create_app
-from sentinel.web.backend import Row
+from sentinel.problems import Problem
+from sentinel.rows import AgentRow
+from sentinel.web.app import ASSET_TYPES
 from sentinel.web.counters import WebCounters
 from sentinel.web.guards import Guard
 from sentinel.web.longpoll import LongPolls
-from tests.support.web import T0, FakeBackend, capture, detection, observer
+from tests.support.web import T0, FakeBackend, app_over, capture, detection, observer
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def counters() -> WebCounters:
 
 @pytest.fixture
 def client(backend: FakeBackend, counters: WebCounters) -> FlaskClient:
-    return create_app(backend, Guard("127.0.0.1"), LongPolls(1), counters).test_client()
+    return app_over(backend, Guard("127.0.0.1"), LongPolls(1), counters).test_client()
 
 
 def got(client: FlaskClient, path: str, status: int = 200) -> Any:
@@ -113,12 +116,14 @@ def test_a_limit_hides_no_live_capture_behind_ended_ones(client: FlaskClient, ba
 
 
 def test_rows_are_bounded_and_their_times_are_text(client: FlaskClient, backend: FakeBackend) -> None:
-    backend.agent_rows = [
-        {"agent": str(n), "last_seen": T0, "never_seen": None, "seen": 3} for n in range(MAX_LIST_ROWS + 5)
-    ]
+    [row] = backend.agent_rows
+    backend.agent_rows = [replace(row, agent=str(n), last_seen=T0, switch=None) for n in range(MAX_LIST_ROWS + 5)]
+    backend.switch_rows = [replace(row, answered_at=None) for row in backend.switch_rows]
     answer = got(client, "/api/v1/agents")
     assert (len(answer["agents"]), answer["total"]) == (MAX_LIST_ROWS, MAX_LIST_ROWS + 5)
-    assert answer["agents"][0] == {"agent": "0", "last_seen": "2025-11-20T12:00:00.000Z", "never_seen": None, "seen": 3}
+    first = answer["agents"][0]
+    assert (first["agent"], first["last_seen"], first["switch"]) == ("0", "2025-11-20T12:00:00.000Z", None)
+    assert got(client, "/api/v1/switches")["switches"][0]["answered_at"] is None
 
 
 @pytest.mark.parametrize("at", [-1e300, 1e300, 0.0])
@@ -292,10 +297,10 @@ def test_errors_are_json_whatever_happens(
     assert (wrong.status_code, wrong.json and wrong.json["error"]) == (405, "method_not_allowed")
     assert "POST" in wrong.headers["Allow"]
 
-    def locked() -> list[Row]:
+    def locked() -> list[AgentRow]:
         raise StoreError("the database is locked")
 
-    def broken() -> list[Row]:
+    def broken() -> list[AgentRow]:
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setattr(backend, "agents", locked)
@@ -310,14 +315,34 @@ def test_errors_are_json_whatever_happens(
 
 def test_health_is_a_status_code_too(client: FlaskClient, backend: FakeBackend) -> None:
     assert got(client, "/healthz")["started_at"].endswith("Z")
-    backend.state["status"] = "degraded"
-    got(client, "/healthz")
-    backend.state["status"] = "failing"
+    problem = Problem("store", "failing", "sentinel.db", "disk is full", "make room", since=T0)
+    backend.state = replace(backend.state, status="degraded", problems=(problem,))
+    assert got(client, "/healthz")["problems"] == [
+        {
+            "code": "store",
+            "severity": "failing",
+            "subject": "sentinel.db",
+            "text": "disk is full",
+            "remedy": "make room",
+            "since": "2025-11-20T12:00:00.000Z",
+        }
+    ]
+    backend.state = replace(backend.state, status="failing")
     got(client, "/healthz", 503)
 
 
+def test_liveness_is_about_threads_alone(client: FlaskClient, backend: FakeBackend) -> None:
+    backend.state = replace(backend.state, status="failing")
+    assert got(client, "/livez") == {"alive": True, "stalled": []}
+    backend.silent = {"loop": 61.04}
+    assert got(client, "/livez", 503) == {"alive": False, "stalled": [{"thread": "loop", "silent_s": 61.0}]}
+
+
 def test_the_console_is_served_from_a_closed_list_with_etags(client: FlaskClient) -> None:
-    for name, kind in ASSETS.items():
+    names = [file.name for file in resources.files("sentinel.web").joinpath("static").iterdir()]
+    assert "index.html" in names
+    for name in names:
+        kind = ASSET_TYPES[Path(name).suffix]
         answer = client.get(f"/static/{name}")
         assert answer.content_type == kind
         assert client.get(f"/static/{name}", headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304

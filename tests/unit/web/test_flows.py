@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from sentinel.limits import MAX_FLOW_FILTER_VALUES, MAX_FLOW_QUERIES
 from sentinel.model import FlowAnswer, FlowQuery, FlowSums, FlowTest
-from sentinel.web.app import create_app
 from sentinel.web.counters import WebCounters
 from sentinel.web.flowquery import KEYS, QUERY, parse
 from sentinel.web.guards import Guard
 from sentinel.web.longpoll import LongPolls
 from tests.support.flows import flow_count, flow_second
-from tests.support.web import T0, FakeBackend
+from tests.support.web import T0, FakeBackend, app_over
 
 V6 = b"\x20\x01\x0d\xb8"
 
@@ -43,7 +42,7 @@ def backend() -> FakeBackend:
 
 @pytest.fixture
 def client(backend: FakeBackend) -> FlaskClient:
-    return create_app(backend, Guard("127.0.0.1"), LongPolls(1), WebCounters()).test_client()
+    return app_over(backend, Guard("127.0.0.1"), LongPolls(1), WebCounters()).test_client()
 
 
 def got(client: FlaskClient, query: str, status: int = 200) -> Any:

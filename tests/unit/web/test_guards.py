@@ -6,11 +6,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from sentinel.errors import ConfigError
-from sentinel.web.app import create_app
 from sentinel.web.counters import WebCounters
 from sentinel.web.guards import Authority, Guard, is_loopback, must_be_loopback, parse_host, same_origin
 from sentinel.web.longpoll import LongPolls
-from tests.support.web import TOKEN, FakeBackend, tokens
+from tests.support.web import TOKEN, FakeBackend, app_over, tokens
 
 PAIR = {"local_ip": "10.1.0.5", "listed_ip": "203.0.113.7"}
 
@@ -19,7 +18,7 @@ def client(
     bound: str = "127.0.0.1", names: tuple[str, ...] = (), *, guarded: bool = False, counters: WebCounters | None = None
 ) -> FlaskClient:
     guard = Guard(bound, names, tokens() if guarded else None)
-    return create_app(FakeBackend(), guard, LongPolls(), counters or WebCounters()).test_client()
+    return app_over(FakeBackend(), guard, LongPolls(), counters or WebCounters()).test_client()
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from sentinel.web.backend import NotHere, Pcap
+from sentinel.rows import NotHere, Pcap
+from sentinel.web.answer import HttpError
 from sentinel.web.pcap import EMPTY_SECTION, NOTHING, Joined, PcapStreams
-from sentinel.web.problem import Problem
 from tests.support.web import FakeBackend, capture, serving
 
 
@@ -113,7 +113,7 @@ def test_an_idle_stream_says_so_and_ends_when_its_client_or_the_server_does(tmp_
 def test_only_so_many_follow_at_once_and_each_gives_its_place_back_once() -> None:
     streams = PcapStreams(limit=1)
     unread = streams.follow(lambda: Pcap((), more=True), never)
-    with pytest.raises(Problem, match="followed already"):
+    with pytest.raises(HttpError, match="followed already"):
         streams.follow(lambda: Pcap((), more=True), never)
     unread.close()
     unread.close()

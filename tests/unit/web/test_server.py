@@ -17,12 +17,11 @@ import pytest
 from sentinel.errors import OutsideError
 from sentinel.limits import MAX_REQUEST_HEADER_BYTES, MAX_REQUEST_RECEIVED_BYTES
 from sentinel.web import server as server_module
-from sentinel.web.app import create_app
 from sentinel.web.counters import WebCounters
 from sentinel.web.guards import Guard
 from sentinel.web.longpoll import LongPolls
 from sentinel.web.server import WebServer
-from tests.support.web import TOKEN, FakeBackend, capture, serving, tokens
+from tests.support.web import TOKEN, FakeBackend, app_over, capture, serving, tokens
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +81,7 @@ def test_it_answers_and_ends() -> None:
 
 def test_a_server_that_was_never_started_can_be_stopped() -> None:
     polls, counters = LongPolls(), WebCounters()
-    server = WebServer(create_app(FakeBackend(), Guard("127.0.0.1"), polls, counters), "127.0.0.1", 0, polls, counters)
+    server = WebServer(app_over(FakeBackend(), Guard("127.0.0.1"), polls, counters), "127.0.0.1", 0, polls, counters)
     server.stop()
     server.stop()
 
@@ -93,7 +92,7 @@ def test_a_server_that_was_never_started_can_be_stopped() -> None:
 def test_an_address_that_cannot_be_had_is_told(host: str, word: str) -> None:
     with serving(FakeBackend()) as first:
         polls, counters = LongPolls(), WebCounters()
-        app = create_app(FakeBackend(), Guard("127.0.0.1"), polls, counters)
+        app = app_over(FakeBackend(), Guard("127.0.0.1"), polls, counters)
         second = WebServer(app, host, first.port, polls, counters)
         with pytest.raises(OutsideError, match=word):
             second.start()
@@ -102,7 +101,7 @@ def test_an_address_that_cannot_be_had_is_told(host: str, word: str) -> None:
 
 def test_it_serves_ipv6_loopback() -> None:
     polls, counters = LongPolls(), WebCounters()
-    server = WebServer(create_app(FakeBackend(), Guard("::1"), polls, counters), "::1", 0, polls, counters)
+    server = WebServer(app_over(FakeBackend(), Guard("::1"), polls, counters), "::1", 0, polls, counters)
     try:
         server.start()
     except OutsideError:
@@ -197,7 +196,7 @@ def test_a_request_that_drips_in_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(server_module, "REQUEST_ARRIVAL_S", 0.3)
     monkeypatch.setattr(server_module, "LOOP_TICK_S", 0.05)
     polls, counters = LongPolls(), WebCounters()
-    server = WebServer(create_app(FakeBackend(), Guard("127.0.0.1"), polls, counters), "127.0.0.1", 0, polls, counters)
+    server = WebServer(app_over(FakeBackend(), Guard("127.0.0.1"), polls, counters), "127.0.0.1", 0, polls, counters)
     server.start()
     try:
         with connected(server) as client:

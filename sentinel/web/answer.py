@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flask import Response, jsonify
 
 
-class Problem(Exception):  # noqa: N818 - it is an answer more than an error
+class HttpError(Exception):
     """Raised anywhere in a request to end it; ``code`` is a literal of this stage and a counter label."""
 
     def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -18,7 +18,7 @@ class Problem(Exception):  # noqa: N818 - it is an answer more than an error
         self.headers = headers or {}
 
     def response(self) -> Response:
-        """Make the answer."""
+        """Return the answer as Flask sends it."""
         response = jsonify({"error": self.code, "detail": self.detail})
         response.status_code = self.status
         response.headers.update(dict(self.headers))

@@ -1,0 +1,39 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The flows of the last minute, and questions about them."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from sentinel import limits
+from sentinel.components.component import Component
+from sentinel.flows.query import answer
+from sentinel.flows.recent import RecentFlows
+from sentinel.model import FlowAnswer, FlowCount, FlowQuery, FlowTaking
+from sentinel.readings import Reading, counters
+
+
+class Flows(Component):
+    """``take`` makes the scan hand over what it holds of seconds that are over."""
+
+    def __init__(self, take: Callable[[], None]) -> None:
+        self._take = take
+        self._recent = RecentFlows(time.monotonic())
+
+    def add(self, taking: FlowTaking) -> None:
+        """Keep what one table held of one second. Called from any thread, quick."""
+        self._recent.add(taking)
+
+    def flows(self, query: FlowQuery) -> FlowAnswer:
+        """Answer from the latest whole seconds; may take a second, and yields the processor meanwhile."""
+        now, utc = time.monotonic(), time.time()
+        self._take()
+        begin, seconds = self._recent.latest(query.seconds, now)
+        return answer(query, utc - now + begin, seconds, lambda: time.sleep(limits.FLOW_QUERY_REST_S))
+
+    def between(self, one_ip: str, other_ip: str) -> Sequence[FlowCount]:
+        """Return the flows of the last minute between two hosts."""
+        return self._recent.between(one_ip, other_ip, time.monotonic())
+
+    def readings(self) -> Iterable[Reading]:
+        return counters("flows", self._recent.counters)

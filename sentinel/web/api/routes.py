@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The shared parts of the route files: which query keys a route understands, and its common answers."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeVar
+
+from flask import Flask, Response, g, jsonify, request
+
+from sentinel.limits import DEFAULT_LIST_ROWS, MAX_LIST_ROWS
+from sentinel.web import inputs
+from sentinel.web.answer import HttpError
+from sentinel.web.views import Json
+
+PREFIX = "/api/v1"
+
+_Route = TypeVar("_Route", bound=Callable[..., Response])
+
+
+def understands(*keys: str) -> Callable[[_Route], _Route]:
+    """Declare the query keys of a route; one that declares none understands none."""
+
+    def declare(route: _Route) -> _Route:
+        route.query_keys = frozenset(keys)  # type: ignore[attr-defined]  # read by `check_queries` alone
+        return route
+
+    return declare
+
+
+def check_queries(app: Flask) -> None:
+    """Refuse unknown and repeated query keys of every API route before it runs; what is left is ``query()``."""
+
+    @app.before_request
+    def check() -> None:
+        if request.path.startswith(PREFIX) and request.endpoint is not None:
+            known: frozenset[str] = getattr(app.view_functions[request.endpoint], "query_keys", frozenset())
+            g.query = inputs.checked_query(list(request.args.items(multi=True)), known)
+
+
+def query() -> Mapping[str, str]:
+    """Return the query of this request; every key is one the route understands."""
+    found: Mapping[str, str] = g.query
+    return found
+
+
+def body(known: Collection[str] = frozenset()) -> dict[str, object]:
+    """Return the JSON object in the body of this request."""
+    return inputs.json_object(request.get_data(), known)
+
+
+def requester() -> str:
+    """Return the name of who sent this request."""
+    return str(g.who)
+
+
+def list_limit() -> int:
+    """Return how many rows this request wants at most."""
+    return inputs.integer(query(), "limit", DEFAULT_LIST_ROWS, 1, MAX_LIST_ROWS)
+
+
+def listed(name: str, rows: Sequence[Json], total: int | None = None, limit: int = MAX_LIST_ROWS) -> Response:
+    """Return a list under its name, with how many rows there are in all."""
+    return jsonify({name: list(rows[:limit]), "total": len(rows) if total is None else total, "limit": limit})
+
+
+def not_found(what: str) -> HttpError:
+    """Return the answer for an id that names nothing."""
+    return HttpError(404, "not_found", f"no such {what}")
+
+
+def client_gone() -> Callable[[], bool]:
+    """Return what tells whether the client of this request has hung up."""
+    gone: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
+    return gone

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from switch_acl_api.leases import PASSED, Deadline
-from switch_acl_api.limits import MAX_POLICY_FILE_BYTES, MAX_STATE_FILE_BYTES
+from switch_acl_api.limits import MAX_NAME_CHARS, MAX_OWNER_CHARS, MAX_POLICY_FILE_BYTES, MAX_STATE_FILE_BYTES
 from switch_acl_api.lock import ProcessLock
 
-_FILE = re.compile(r"50rest-([a-z0-9_]{1,64})\.rules\Z")
+_FILE = re.compile(r"50rest-([a-z0-9_]{{1,{}}})\.rules\Z".format(MAX_NAME_CHARS))
 _TEMP = re.compile(r"(\.50rest-|leases\.|uncommitted\.).*\.tmp\Z")
 _HEADER = "# switch-acl-api "
-_OWNER = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
+_OWNER = re.compile(r"[A-Za-z0-9_.@-]{{1,{}}}\Z".format(MAX_OWNER_CHARS))
 
 Signature = Tuple[int, int, int]
 

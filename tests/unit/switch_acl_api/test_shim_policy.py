@@ -14,7 +14,8 @@ import pytest
 from switch_acl_api import policy as policy_module
 from switch_acl_api.errors import LockBusyError
 from switch_acl_api.leases import Deadline
-from switch_acl_api.policy import Acl, PolicyDir, new_nonce
+from switch_acl_api.limits import MAX_NAME_CHARS, MAX_OWNER_CHARS
+from switch_acl_api.policy import Acl, PolicyDir, is_owner, new_nonce
 
 LEASE = Deadline("boot-1", 100.5)
 SYSTEM_CALLS = ("open", "fdopen", "fchmod", "fsync", "replace", "unlink", "close")
@@ -33,6 +34,15 @@ def make(folder: Path) -> PolicyDir:
 
 def acl(name: str = "one", *lines: str, lease: Deadline | None = LEASE) -> Acl:
     return Acl(name, "alice", lines or ("[iptables]", "# one"), lease, new_nonce())
+
+
+def test_names_and_owners_are_as_long_as_the_limits_say(policy: PolicyDir) -> None:
+    assert is_owner("o" * MAX_OWNER_CHARS)
+    assert not is_owner("o" * (MAX_OWNER_CHARS + 1))
+    longest = "n" * MAX_NAME_CHARS
+    policy.write(acl(longest))
+    policy.write(acl(longest + "n"))
+    assert list(policy.acls()) == [longest]
 
 
 @pytest.mark.parametrize("lease", [LEASE, None])

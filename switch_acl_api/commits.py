@@ -63,12 +63,9 @@ class Committer:
     hand was trying to install and that were withdrawn in the last batch.
     """
 
-    def __init__(
-        self, policy: PolicyDir, driver: Driver, verify: bool = True, observe: Optional[Callable[[str], None]] = None
-    ) -> None:
+    def __init__(self, policy: PolicyDir, driver: Driver, observe: Optional[Callable[[str], None]] = None) -> None:
         self._policy = policy
         self._driver = driver
-        self._verify = verify
         self._observe = observe or (lambda _: None)
         self._budget = 0
         self._last: Optional[CommitError] = None
@@ -185,7 +182,7 @@ class Committer:
         targets = targets_of(self._policy.acls())
         try:
             self._driver.commit(targets, tuple(self._keep_fds))
-            if self._verify:
+            if self._driver.reads_back:
                 self._read_back(targets, puts, gone)
         except CommitError as error:
             self._last = error

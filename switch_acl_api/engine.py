@@ -57,7 +57,6 @@ class Engine:
         book: Rulebook,
         commit_interval_s: float,
         counters: Counters,
-        verify: bool = True,
         heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
         self.driver = driver
@@ -65,7 +64,7 @@ class Engine:
         self.book = book
         self._policy = policy
         self._queue = TicketQueue(commit_interval_s)
-        self._keeper = Keeper(policy, driver, clock, self._queue, self._site, counters, verify, heartbeat)
+        self._keeper = Keeper(policy, driver, clock, self._queue, self._site, counters, heartbeat)
         self._mutex = self._keeper.mutex
         self._waiting = 0
 

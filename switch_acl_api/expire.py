@@ -24,7 +24,7 @@ def expired_acls(acls: Dict[str, Acl], now: Instant) -> List[Acl]:
     return [acls[name] for name in sorted(acls) if expired(acls[name].lease, now)]
 
 
-def expire(policy: PolicyDir, driver: Driver, clock: BootClock, boot: bool, verify: bool = True) -> int:
+def expire(policy: PolicyDir, driver: Driver, clock: BootClock, boot: bool) -> int:
     """Exit code. ``boot``: only files are removed, for the policy is about to be installed anyway."""
     policy.prepare()
     # Looked at without the lock first: nearly always there is nothing to do.
@@ -32,13 +32,13 @@ def expire(policy: PolicyDir, driver: Driver, clock: BootClock, boot: bool, veri
         return 0
     try:
         with policy.lock.held(EXPIRE_LOCK_WAIT_S) as lock_fd:
-            return _expire(policy, driver, clock, boot, verify, lock_fd)
+            return _expire(policy, driver, clock, boot, lock_fd)
     except LockBusyError as error:
         _log.error("%s; the timer will come again", error)
         return 1
 
 
-def _expire(policy: PolicyDir, driver: Driver, clock: BootClock, boot: bool, verify: bool, lock_fd: int) -> int:
+def _expire(policy: PolicyDir, driver: Driver, clock: BootClock, boot: bool, lock_fd: int) -> int:
     policy.sweep()
     gone = expired_acls(policy.acls(), clock.now())
     for acl in gone:
@@ -52,7 +52,7 @@ def _expire(policy: PolicyDir, driver: Driver, clock: BootClock, boot: bool, ver
         return 0
     if not gone and not policy.uncommitted:
         return 0
-    committer = Committer(policy, driver, verify)
+    committer = Committer(policy, driver)
     committer.run([Remove(acl.name, "expired", acl.nonce) for acl in gone], lock_fd)
     for name in committer.dropped:
         _log.warning('removing rule "%s": its installation was interrupted, and it is not accepted', name)

@@ -51,7 +51,6 @@ class Keeper:
         queue: TicketQueue,
         site: Callable[[], Site],
         counters: Counters,
-        verify: bool,
         heartbeat: Callable[[], None],
     ) -> None:
         self.mutex = threading.RLock()
@@ -66,9 +65,8 @@ class Keeper:
         self._queue = queue
         self._site = site
         self._counters = counters
-        self._verify = verify
         self._heartbeat = heartbeat
-        self._committer = Committer(policy, driver, verify, lambda kind: counters.add("commits", result=kind))
+        self._committer = Committer(policy, driver, lambda kind: counters.add("commits", result=kind))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="commits", daemon=True)
         self._retry_at = 0.0
@@ -171,7 +169,7 @@ class Keeper:
             self.looked.set()
 
     def _find_missing(self) -> None:
-        if not self._verify:
+        if not self._driver.reads_back:
             return
         try:
             installed = self._driver.installed()

@@ -98,7 +98,7 @@ MAX_NFT_LISTING_BYTES = 16 * MIB
 # A transaction is tried so often: an element may expire, or another hand may change the table, between look and change.
 MAX_NFT_TRIES = 3
 # Between two looks at ports and encapsulators.
-LINUX_KEEPER_INTERVAL_S = 0.5
+LINUX_WATCH_INTERVAL_S = 0.5
 # A loss of mirrored frames is shown as a problem for so long.
 LINUX_LOSS_SHOWN_S = 60.0
 # Frames of up to this many octets pass the veth pair whole; the longest jumbo frames have 9,216.

@@ -18,8 +18,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "switch_acl_api"
 DRIVER = "cumulus"
-# Parts of other drivers that stand beside the core.
-LEFT_OUT = {"encapsulator.py"}
 SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = b"import sys\n\nfrom switch_acl_api.cli import main\n\nsys.exit(main())\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -44,26 +42,16 @@ def main() -> int:
 
 
 def own_files() -> Iterator[tuple[str, bytes]]:
-    drivers = {"__init__", *needed_drivers({DRIVER})}
+    """Core, what all drivers share, and the package of one driver."""
     for path in sorted(PACKAGE.rglob("*")):
-        name = path.relative_to(PACKAGE).as_posix()
-        other = name in LEFT_OUT or (path.parent.name == "drivers" and path.stem not in drivers)
+        name = path.relative_to(PACKAGE)
+        other = name.parts[0] == "drivers" and len(name.parts) > 2 and name.parts[1] != DRIVER
         if path.suffix not in {".py", ".yaml"} or other:
             continue
         content = path.read_bytes()
         if path.suffix == ".py":
             ast.parse(content, str(path), feature_version=(3, 7))
-        yield f"switch_acl_api/{name}", content
-
-
-def needed_drivers(names: set[str]) -> set[str]:
-    """These modules of ``drivers`` and those that they import."""
-    found = set(names)
-    for name in names:
-        tree = ast.parse((PACKAGE / "drivers" / f"{name}.py").read_bytes())
-        modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-        found |= {module.rpartition(".")[2] for module in modules if module.startswith("switch_acl_api.drivers.")}
-    return found if found == names else needed_drivers(found)
+        yield f"switch_acl_api/{name.as_posix()}", content
 
 
 def download(folder: Path) -> None:

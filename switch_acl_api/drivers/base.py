@@ -33,7 +33,8 @@ class Driver(abc.ABC):
 
     ``outlives_process``: rules stay when the shim dies, so another process can and must remove them. ``ipv6``: takes
     ``[ip6tables]``. ``loopback_mirror``: its ERSPAN may go to loopback. ``keeps_leases``: the data plane itself forgets
-    a rule whose lease ran out, so it must be told of renewals.
+    a rule whose lease ran out, so it must be told of renewals. ``reads_back``: ``installed`` is
+    compared with what was committed, after each commit and now and then.
     """
 
     name = ""
@@ -41,6 +42,7 @@ class Driver(abc.ABC):
     outlives_process = True
     loopback_mirror = False
     keeps_leases = False
+    reads_back = True
 
     def start(self) -> None:
         """Open what is needed. Raises ``OSError``."""

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switch_acl_api.config import parse_settings
-from switch_acl_api.drivers.frames import addresses_of, split_datagram
-from switch_acl_api.drivers.listing import error_text, find_blame, parse_listing
+from switch_acl_api.drivers.cumulus.listing import error_text, find_blame, parse_listing
+from switch_acl_api.drivers.emulated.frames import addresses_of, split_datagram
 from switch_acl_api.errors import RuleError
 from switch_acl_api.grammar import Rule, Site, parse_rules
 from switch_acl_api.leases import Instant, expired

@@ -9,8 +9,8 @@ Allowed: ``RuleError``, which names a line.
 
 import json
 
-from switch_acl_api.drivers.frames import addresses_of, split_datagram
-from switch_acl_api.drivers.listing import error_text, find_blame, parse_listing
+from switch_acl_api.drivers.cumulus.listing import error_text, find_blame, parse_listing
+from switch_acl_api.drivers.emulated.frames import addresses_of, split_datagram
 from switch_acl_api.errors import RuleError
 from switch_acl_api.grammar import Rule, parse_rules
 from switch_acl_api.tools import output_lines

@@ -10,6 +10,7 @@ import pytest
 
 from switch_acl_api import config
 from switch_acl_api.config import parse_settings
+from switch_acl_api.drivers.table import section_of
 from tests.support.shim_world import REPO
 
 MINIMAL = {"driver": "cumulus", "auth": [], "erspan_destinations": ["10.0.0.70"]}
@@ -89,7 +90,7 @@ def test_the_shipped_file_is_right_and_names_every_key() -> None:
     assert findings == []
     assert settings.exposed
     documented = set(re.findall(r"^(?:# )?([a-z_]+) = ", text, re.MULTILINE))
-    assert documented == set(config._TOP) | set(config._CUMULUS)
+    assert documented == set(config.KEYS) | set(section_of("cumulus").keys)
 
 
 def test_the_defaults_the_shipped_file_shows_are_the_defaults() -> None:

@@ -22,7 +22,7 @@ def keeping(folder: Path, driver: MemoryDriver) -> Iterator[TicketQueue]:
     policy.prepare()
     queue = TicketQueue(0.0)
     site = Site(frozenset({"192.0.2.70"}))
-    keeper = Keeper(policy, driver, BootClock(), queue, lambda: site, Counters(), True, lambda: None)
+    keeper = Keeper(policy, driver, BootClock(), queue, lambda: site, Counters(), lambda: None)
     keeper.start()
     try:
         yield queue

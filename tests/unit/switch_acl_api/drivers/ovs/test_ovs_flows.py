@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switch_acl_api.drivers.base import Count, Target
-from switch_acl_api.drivers.ovs_flows import (
+from switch_acl_api.drivers.ovs.flows import (
     COOKIE_TAG,
     TOP_PRIORITY,
     Installed,
@@ -23,8 +23,8 @@ from switch_acl_api.drivers.ovs_flows import (
     read_ports,
     wanted_flows,
 )
-from switch_acl_api.drivers.ovs_reach import Way, read_neighbours, read_way
-from switch_acl_api.drivers.ovs_tools import rows_of
+from switch_acl_api.drivers.ovs.reach import Way, read_neighbours, read_way
+from switch_acl_api.drivers.ovs.tools import rows_of
 from switch_acl_api.grammar import read_rules
 from switch_acl_api.leases import Deadline, Instant
 from switch_acl_api.policy import Acl

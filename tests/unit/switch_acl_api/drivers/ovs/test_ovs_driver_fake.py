@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from switch_acl_api.clock import BootClock
-from switch_acl_api.config import OvsSettings
 from switch_acl_api.drivers.base import Count, Target
-from switch_acl_api.drivers.ovs import OvsDriver
+from switch_acl_api.drivers.ovs.driver import OvsDriver
+from switch_acl_api.drivers.ovs.settings import OvsSettings
 from switch_acl_api.errors import CommitError, ListingError
 from switch_acl_api.grammar import Rule, read_rules
 from switch_acl_api.leases import Deadline

@@ -15,7 +15,7 @@ import struct
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
-from switch_acl_api.drivers.linux_table import Mirror
+from switch_acl_api.drivers.linux.nft_table import Mirror
 from switch_acl_api.errors import CommitError
 from switch_acl_api.limits import IP_TOOL_TIMEOUT_S, MAX_ERSPAN_SESSION, MAX_IP_OUTPUT_BYTES, MIRROR_MTU_BYTES
 from switch_acl_api.tools import output_lines, run_tool

@@ -10,8 +10,9 @@ import dpkt
 import pytest
 
 from switch_acl_api.drivers.base import Target
-from switch_acl_api.drivers.emulated import EmulatedDriver
-from switch_acl_api.drivers.frames import addresses_of, erspan, split_datagram
+from switch_acl_api.drivers.emulated.driver import EmulatedDriver
+from switch_acl_api.drivers.emulated.frames import addresses_of, erspan, split_datagram
+from switch_acl_api.drivers.emulated.settings import EmulatedSettings
 from switch_acl_api.errors import CommitError
 from switch_acl_api.grammar import read_rules
 from switch_acl_api.policy import Acl
@@ -37,7 +38,7 @@ class World:
         self.analyst = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.analyst.bind(("127.0.0.1", 0))
         self.analyst.settimeout(5)
-        self.driver = EmulatedDriver(("127.0.0.1", 0), self.analyst.getsockname()[1], version)
+        self.driver = EmulatedDriver(EmulatedSettings(("127.0.0.1", 0), self.analyst.getsockname()[1], version))
         self.driver.start()
         self.sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
@@ -170,7 +171,7 @@ def test_a_frame_cut_anywhere_has_its_addresses_or_none(pair: tuple[str, str], t
 
 
 def test_hardware_limits() -> None:
-    driver = EmulatedDriver(tcam=1)
+    driver = EmulatedDriver(EmulatedSettings(tcam=1))
     lines = ("[iptables]", rule("10.0.0.1"), rule("10.0.0.2"))
     targets = [Target(Acl("a", "o", lines, None, "n"), tuple(read_rules(lines)))]
     with pytest.raises(CommitError, match="hw sync"):

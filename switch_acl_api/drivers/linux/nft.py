@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from typing import List, Tuple
 
-from switch_acl_api.drivers.linux_table import ABSENT, TABLE, Table, read_table
+from switch_acl_api.drivers.linux.nft_table import ABSENT, TABLE, Table, read_table
 from switch_acl_api.errors import CommitError, ListingError
 from switch_acl_api.limits import MAX_NFT_LISTING_BYTES, MAX_TOOL_OUTPUT_BYTES, NFT_TIMEOUT_S
 from switch_acl_api.tools import ToolResult, output_lines, run_tool

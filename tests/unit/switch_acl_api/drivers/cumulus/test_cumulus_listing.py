@@ -5,7 +5,7 @@
 import pytest
 
 from switch_acl_api.drivers.base import Count
-from switch_acl_api.drivers.listing import error_text, find_blame, parse_listing
+from switch_acl_api.drivers.cumulus.listing import error_text, find_blame, parse_listing
 
 LISTING = """\
 -------------------------------

@@ -13,9 +13,8 @@ import threading
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from switch_acl_api.clock import BootClock
-from switch_acl_api.config import OvsSettings
 from switch_acl_api.drivers.base import Count, Driver, OwnAddresses, Target
-from switch_acl_api.drivers.ovs_flows import (
+from switch_acl_api.drivers.ovs.flows import (
     OUR_COOKIES,
     Installed,
     Look,
@@ -29,19 +28,25 @@ from switch_acl_api.drivers.ovs_flows import (
     read_ports,
     wanted_flows,
 )
-from switch_acl_api.drivers.ovs_reach import OvsReach, row
-from switch_acl_api.drivers.ovs_tools import OvsTools, Programs
+from switch_acl_api.drivers.ovs.reach import OvsReach, row
+from switch_acl_api.drivers.ovs.settings import OvsSettings
+from switch_acl_api.drivers.ovs.tools import OvsTools
 from switch_acl_api.drivers.own import OwnAddressBook
 from switch_acl_api.errors import CommitError, ListingError
 from switch_acl_api.grammar import Rule, RuleKey
 from switch_acl_api.limits import IP_TOOL_TIMEOUT_S, REACH_INTERVAL_S
 from switch_acl_api.reach import Reach
+from switch_acl_api.settings import Settings
 
 _log = logging.getLogger("switch_acl_api.ovs")
 
 _OWNER = "switch-acl-api"
 # ERSPAN session numbers have 10 bits, so nothing that arrives has this one.
 _NO_KEY = "4294967295"
+
+
+def make(settings: Settings, clock: BootClock) -> Driver:
+    return OvsDriver(settings.own, clock, settings.commit_timeout_s, settings.erspan_destinations)
 
 
 class OvsDriver(Driver):
@@ -52,19 +57,16 @@ class OvsDriver(Driver):
     keeps_leases = True
 
     def __init__(
-        self, settings: OvsSettings, clock: BootClock, timeout_s: float, erspan_destinations: Sequence[str] = ()
+        self, own: OvsSettings, clock: BootClock, timeout_s: float, erspan_destinations: Sequence[str] = ()
     ) -> None:
-        s = settings
-        self._settings = s
+        self._settings = own
         self._clock = clock
-        self._look = Look(s.port, s.erspan_type, s.session, s.register)
-        self._tools = OvsTools(
-            Programs(s.rundir, s.ovs_vsctl, s.ovs_ofctl, s.ovs_appctl, s.ip, s.ping), s.bridge, timeout_s
-        )
+        self._look = Look(own.port, own.erspan_type, own.session, own.register)
+        self._tools = OvsTools(own, timeout_s)
         self._destinations = tuple(erspan_destinations)
         self._reach = OvsReach(self._tools)
-        self._kernel_reach = Reach(self._destinations, s.ip, s.ping, ())
-        self._own = OwnAddressBook(s.ip)
+        self._kernel_reach = Reach(self._destinations, own.ip, own.ping, ())
+        self._own = OwnAddressBook(own.ip)
         self._mutex = threading.Lock()
         self._carried: Dict[RuleKey, Count] = {}
         self._seen: Dict[RuleKey, Count] = {}
@@ -77,8 +79,8 @@ class OvsDriver(Driver):
         self._thread = threading.Thread(target=self._watch, name="ovs", daemon=True)
 
     def start(self) -> None:
-        programs = self._tools.programs
-        for program in (programs.ovs_vsctl, programs.ovs_ofctl, programs.ovs_appctl):
+        own = self._settings
+        for program in (own.ovs_vsctl, own.ovs_ofctl, own.ovs_appctl):
             if shutil.which(program) is None:
                 raise FileNotFoundError("no such program: {}".format(program))
         # Before anybody asks, so that no client is told of a destination that merely was not looked at yet.

@@ -1,12 +1,16 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Open vSwitch's own programs, asked through the sockets in its run directory. Every question is bounded in time."""
+"""Open vSwitch's own programs, asked through the sockets in its run directory. Every question is bounded in time.
+
+The sockets of ovsdb-server and ovs-vswitchd are in ``rundir``.
+"""
 
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
+from switch_acl_api.drivers.ovs.settings import OvsSettings
 from switch_acl_api.errors import CommitError
 from switch_acl_api.limits import MAX_FLOWS_BYTES, MAX_OVS_OUTPUT_BYTES, OVS_TOOL_TIMEOUT_S
 from switch_acl_api.tools import output_lines, run_tool
@@ -15,24 +19,12 @@ from switch_acl_api.tools import output_lines, run_tool
 _OPENFLOW = "OpenFlow14"
 
 
-class Programs(NamedTuple):
-    """``rundir`` is where ovsdb-server and ovs-vswitchd have their sockets."""
-
-    rundir: str = "/var/run/openvswitch"
-    ovs_vsctl: str = "ovs-vsctl"
-    ovs_ofctl: str = "ovs-ofctl"
-    ovs_appctl: str = "ovs-appctl"
-    ip: str = "ip"
-    ping: str = "ping"
-
-
 class OvsTools:
     """Everything raises ``CommitError`` with what the program said."""
 
-    def __init__(self, programs: Programs, bridge: str, timeout_s: float) -> None:
-        self.programs = programs
-        self.bridge = bridge
-        self._run_dir = Path(programs.rundir)
+    def __init__(self, settings: OvsSettings, timeout_s: float) -> None:
+        self.settings = settings
+        self._run_dir = Path(settings.rundir)
         self._timeout_s = timeout_s
 
     def flows(self, filter_text: str) -> str:
@@ -50,7 +42,7 @@ class OvsTools:
             file.write("".join(line + "\n" for line in lines).encode("ascii"))
             file.flush()
             path = "/dev/fd/{}".format(file.fileno())
-            command = [self.programs.ovs_ofctl, "-O", _OPENFLOW, "--bundle", "add-flows", self._bridge_socket, path]
+            command = [self.settings.ovs_ofctl, "-O", _OPENFLOW, "--bundle", "add-flows", self._bridge_socket, path]
             self._ask(command, self._timeout_s, MAX_OVS_OUTPUT_BYTES, (*keep_fds, file.fileno()))
 
     def table(self, *question: str) -> List[Dict[str, Any]]:
@@ -61,7 +53,7 @@ class OvsTools:
         """Waits for ovs-vswitchd when it changes something."""
         database = "--db=unix:{}".format(self._run_dir / "db.sock")
         limit = "--timeout={}".format(int(OVS_TOOL_TIMEOUT_S))
-        command = [self.programs.ovs_vsctl, database, limit, *words]
+        command = [self.settings.ovs_vsctl, database, limit, *words]
         return self._ask(command, OVS_TOOL_TIMEOUT_S + 1, MAX_OVS_OUTPUT_BYTES)
 
     def appctl(self, *words: str) -> str:
@@ -70,15 +62,15 @@ class OvsTools:
         except (OSError, ValueError):
             raise CommitError("broken", "ovs-vswitchd does not run: no pid in {}".format(self._run_dir)) from None
         target = str(self._run_dir / "ovs-vswitchd.{}.ctl".format(number))
-        command = [self.programs.ovs_appctl, "--timeout={}".format(int(OVS_TOOL_TIMEOUT_S)), "-t", target, *words]
+        command = [self.settings.ovs_appctl, "--timeout={}".format(int(OVS_TOOL_TIMEOUT_S)), "-t", target, *words]
         return self._ask(command, OVS_TOOL_TIMEOUT_S + 1, MAX_OVS_OUTPUT_BYTES)
 
     @property
     def _bridge_socket(self) -> str:
-        return "unix:{}".format(self._run_dir / (self.bridge + ".mgmt"))
+        return "unix:{}".format(self._run_dir / (self.settings.bridge + ".mgmt"))
 
     def _ofctl(self, words: Sequence[str], most: int) -> str:
-        return self._ask([self.programs.ovs_ofctl, "-O", _OPENFLOW, *words], self._timeout_s, most)
+        return self._ask([self.settings.ovs_ofctl, "-O", _OPENFLOW, *words], self._timeout_s, most)
 
     def _ask(self, command: List[str], seconds: float, most: int, keep_fds: Tuple[int, ...] = ()) -> str:
         what = Path(command[0]).name

@@ -14,10 +14,10 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from switch_acl_api.clock import BootClock
 from switch_acl_api.drivers.base import Count, Driver, OwnAddresses, Target
-from switch_acl_api.drivers.linux_encapsulators import Encapsulators
-from switch_acl_api.drivers.linux_links import Links, is_own_address
-from switch_acl_api.drivers.linux_nft import Nft
-from switch_acl_api.drivers.linux_table import (
+from switch_acl_api.drivers.linux.encapsulators import Encapsulators
+from switch_acl_api.drivers.linux.links import Links, is_own_address
+from switch_acl_api.drivers.linux.nft import Nft
+from switch_acl_api.drivers.linux.nft_table import (
     ABSENT,
     FAR_PREFIX,
     Group,
@@ -33,23 +33,29 @@ from switch_acl_api.drivers.linux_table import (
     plan_ports,
     ports_of,
 )
+from switch_acl_api.drivers.linux.settings import LinuxSettings
 from switch_acl_api.drivers.own import OwnAddressBook
 from switch_acl_api.errors import CommitError, ListingError, ShimError
 from switch_acl_api.grammar import RuleKey
 from switch_acl_api.leases import remaining_s
 from switch_acl_api.limits import (
-    LINUX_KEEPER_INTERVAL_S,
     LINUX_LEASE_GRACE_S,
     LINUX_LOSS_SHOWN_S,
+    LINUX_WATCH_INTERVAL_S,
     MAX_NFT_TRIES,
     VERIFY_INTERVAL_S,
 )
 from switch_acl_api.reach import Hop, Reach
+from switch_acl_api.settings import Settings
 
 _log = logging.getLogger("switch_acl_api.linux")
 _PROBE = Group("lo", Mirror("127.0.0.1", "127.0.0.2", 1))
 _DISCARD_PORT = 9
 _RESOLVE_S = 0.2
+
+
+def make(settings: Settings, clock: BootClock) -> Driver:
+    return LinuxDriver(settings.own, clock, settings.ports, settings.erspan_destinations)
 
 
 class LinuxDriver(Driver):
@@ -60,26 +66,20 @@ class LinuxDriver(Driver):
     keeps_leases = True
 
     def __init__(
-        self,
-        clock: BootClock,
-        ports: Sequence[str],
-        erspan_destinations: Sequence[str] = (),
-        nft: str = "nft",
-        ip: str = "ip",
-        realisation: str = "auto",
+        self, own: LinuxSettings, clock: BootClock, ports: Sequence[str], erspan_destinations: Sequence[str] = ()
     ) -> None:
         self._clock = clock
         self._ports = tuple(ports)
-        self._nft = Nft(nft)
-        self._links = Links(ip)
-        self._encapsulators = Encapsulators(ip)
-        self._realisation = realisation
-        self._own = OwnAddressBook(ip)
-        self._reach = _LinuxReach(erspan_destinations, ip)
-        # Serialises what changes the kernel: commits and the keeper.
+        self._nft = Nft(own.nft)
+        self._links = Links(own.ip)
+        self._encapsulators = Encapsulators(own.ip)
+        self._realisation = own.realisation
+        self._own = OwnAddressBook(own.ip)
+        self._reach = _LinuxReach(erspan_destinations, own.ip)
+        # Serialises what changes the kernel: commits and the watching thread.
         self._mutex = threading.RLock()
         self._stop = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="linux", daemon=True)
         self._seen: List[Tuple[int, str]] = []
         self._look_at = 0.0
         self._trouble: Dict[str, str] = {}
@@ -96,14 +96,14 @@ class LinuxDriver(Driver):
             raise OSError("this kernel takes no such rules: {}".format(error)) from error
         _log.info("rules: nftables, table netdev; mirrors: %s", self._choose())
         self._reach.start()
-        self._keeper.start()
+        self._watcher.start()
 
     def stop(self) -> None:
         """Rules, devices and encapsulators stay as long as their leases."""
         self._stop.set()
         self._reach.stop()
-        if self._keeper.is_alive():
-            self._keeper.join()
+        if self._watcher.is_alive():
+            self._watcher.join()
 
     # --- rules -------------------------------------------------------------------------------------
 
@@ -218,26 +218,26 @@ class LinuxDriver(Driver):
             if is_mirror_device(name) and name not in used:
                 self._links.remove(name)
 
-    # --- the keeper --------------------------------------------------------------------------------
+    # --- the watching thread -----------------------------------------------------------------------
 
-    def _keep(self) -> None:
-        while not self._stop.wait(LINUX_KEEPER_INTERVAL_S):
+    def _watch(self) -> None:
+        while not self._stop.wait(LINUX_WATCH_INTERVAL_S):
             try:
                 with self._mutex:
-                    self._keep_ports()
-                    self._keep_encapsulators()
-                self._trouble.pop("keeper", None)
+                    self._watch_ports()
+                    self._watch_encapsulators()
+                self._trouble.pop("watch", None)
             except (ShimError, OSError) as error:
-                if self._trouble.get("keeper") != str(error):
+                if self._trouble.get("watch") != str(error):
                     _log.error("%s", error)
-                self._trouble["keeper"] = str(error)
+                self._trouble["watch"] = str(error)
 
-    def _keep_ports(self) -> None:
+    def _watch_ports(self) -> None:
         if self._links.names() != self._seen or time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + VERIFY_INTERVAL_S
             self._transact(None)
 
-    def _keep_encapsulators(self) -> None:
+    def _watch_encapsulators(self) -> None:
         for _, device in self._links.names():
             if not device.startswith(FAR_PREFIX):
                 continue

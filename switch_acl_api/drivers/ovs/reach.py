@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from switch_acl_api.drivers.ovs_tools import OvsTools
+from switch_acl_api.drivers.ovs.tools import OvsTools
 from switch_acl_api.errors import CommitError
 from switch_acl_api.limits import IP_TOOL_TIMEOUT_S, MAX_IP_OUTPUT_BYTES, OVS_ERSPAN_MTU
 from switch_acl_api.tools import run_tool
@@ -80,11 +80,11 @@ class OvsReach:
         mac = read_neighbours(self._tools.appctl("tnl/neigh/show")).get(way)
         if mac is not None:
             return mac
-        programs = self._tools.programs
-        self._run([programs.ping, "-c", "1", "-W", "1", "-I", way.device, way.address])
+        settings = self._tools.settings
+        self._run([settings.ping, "-c", "1", "-W", "1", "-I", way.device, way.address])
         mac = read_neighbours(self._tools.appctl("tnl/neigh/show")).get(way)
         if mac is None:
-            mac = _kernel_mac(self._run([programs.ip, "-json", "neigh", "show", way.address, "dev", way.device]))
+            mac = _kernel_mac(self._run([settings.ip, "-json", "neigh", "show", way.address, "dev", way.device]))
             if mac is not None:
                 self._tools.appctl("tnl/neigh/set", way.device, way.address, mac)
         return mac

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switch_acl_api.drivers.linux_table import (
+from switch_acl_api.drivers.linux.nft_table import (
     ABSENT,
     Element,
     Group,

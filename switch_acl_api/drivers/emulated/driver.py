@@ -13,37 +13,36 @@ import socket
 import threading
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from switch_acl_api.clock import BootClock
 from switch_acl_api.drivers.base import Count, Driver, Target
-from switch_acl_api.drivers.frames import addresses_of, erspan, split_datagram
+from switch_acl_api.drivers.emulated.frames import addresses_of, erspan, split_datagram
+from switch_acl_api.drivers.emulated.settings import EmulatedSettings
 from switch_acl_api.errors import CommitError
 from switch_acl_api.grammar import Rule, RuleKey
 from switch_acl_api.limits import MAX_ERSPAN_PAIRS, MAX_ERSPAN_SOCKETS, MAX_FRAME_DATAGRAM_BYTES
+from switch_acl_api.settings import Settings
 
 _POLL_S = 0.2
 _Match = Tuple[int, bytes, bytes]
 
 
+def make(settings: Settings, clock: BootClock) -> Driver:  # noqa: ARG001 -- it forgets its rules when it ends
+    return EmulatedDriver(settings.own, settings.erspan_destinations)
+
+
 class EmulatedDriver(Driver):
-    """``frames`` is the UDP address to receive frames at (none: rules only); ``tcam`` is how many entries fit."""
+    """Without ``frames``, the address to receive frames at, it has rules only; ``tcam`` is how many entries fit."""
 
     name = "emulated"
     outlives_process = False
     loopback_mirror = True
 
-    def __init__(
-        self,
-        frames: Optional[Tuple[str, int]] = None,
-        erspan_port: int = 4754,
-        erspan_version: int = 1,
-        ipv6: bool = True,
-        tcam: Optional[int] = None,
-        erspan_destinations: Sequence[str] = (),
-    ) -> None:
-        self.ipv6 = ipv6
-        self._frames = frames
-        self._erspan_port = erspan_port
-        self._erspan_version = erspan_version
-        self._tcam = tcam
+    def __init__(self, own: EmulatedSettings, erspan_destinations: Sequence[str] = ()) -> None:
+        self.ipv6 = own.ipv6
+        self._frames = own.frames
+        self._erspan_port = own.erspan_port
+        self._erspan_version = own.erspan_version
+        self._tcam = own.tcam
         self._destinations = tuple(erspan_destinations)
         self._mutex = threading.Lock()
         self._rules: Dict[_Match, List[Rule]] = {}

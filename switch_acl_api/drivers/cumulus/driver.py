@@ -9,14 +9,21 @@ do not know ``-N`` and ``-x`` are asked without.
 import shutil
 from typing import Any, Dict, List, Sequence, Tuple
 
+from switch_acl_api.clock import BootClock
 from switch_acl_api.drivers.base import Count, Driver, OwnAddresses, Target
-from switch_acl_api.drivers.listing import error_text, find_blame, parse_listing
+from switch_acl_api.drivers.cumulus.listing import error_text, find_blame, parse_listing
+from switch_acl_api.drivers.cumulus.settings import CumulusSettings
 from switch_acl_api.drivers.own import OwnAddressBook
 from switch_acl_api.errors import CommitError, ListingError
 from switch_acl_api.grammar import RuleKey
 from switch_acl_api.limits import MAX_LISTING_BYTES, MAX_TOOL_OUTPUT_BYTES
 from switch_acl_api.reach import Reach
+from switch_acl_api.settings import Settings
 from switch_acl_api.tools import output_lines, run_tool
+
+
+def make(settings: Settings, clock: BootClock) -> Driver:  # noqa: ARG001 -- cl-acltool knows no leases
+    return CumulusDriver(settings.own, settings.commit_timeout_s, settings.erspan_destinations)
 
 
 class CumulusDriver(Driver):
@@ -24,20 +31,13 @@ class CumulusDriver(Driver):
 
     name = "cumulus"
 
-    def __init__(
-        self,
-        cl_acltool: str,
-        timeout_s: float,
-        ip: str = "ip",
-        ping: str = "ping",
-        management: Sequence[str] = (),
-        erspan_destinations: Sequence[str] = (),
-    ) -> None:
-        self._tool = cl_acltool
+    def __init__(self, own: CumulusSettings, timeout_s: float, erspan_destinations: Sequence[str]) -> None:
+        self.reads_back = own.verify
+        self._tool = own.cl_acltool
         self._timeout_s = timeout_s
-        self._reach = Reach(erspan_destinations, ip, ping, management)
+        self._reach = Reach(erspan_destinations, own.ip, own.ping, own.management)
         self._plain_listing = False
-        self._own = OwnAddressBook(ip)
+        self._own = OwnAddressBook(own.ip)
 
     def start(self) -> None:
         if shutil.which(self._tool) is None:

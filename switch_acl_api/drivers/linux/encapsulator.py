@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that reads mirrored frames from one end of a veth pair and sends them as ERSPAN type II.
 
-``python -m switch_acl_api.encapsulator DEVICE SOURCE DESTINATION TTL SESSION UNTIL IP``
+``python -m switch_acl_api.drivers.linux.encapsulator DEVICE SOURCE DESTINATION TTL SESSION UNTIL IP``
 
 The linux driver starts it where the kernel has no ``erspan`` device. It outlives the shim, so that a capture goes on
 while the shim is restarted, but not the leases it serves: at UNTIL (CLOCK_BOOTTIME; 0 is never) it removes the device

@@ -9,9 +9,10 @@ import pytest
 from switch_acl_api.clock import BootClock
 from switch_acl_api.config import parse_settings
 from switch_acl_api.drivers.base import Target
-from switch_acl_api.drivers.linux import LinuxDriver
-from switch_acl_api.drivers.linux_nft import Nft
-from switch_acl_api.drivers.linux_table import ABSENT, group_of
+from switch_acl_api.drivers.linux.driver import LinuxDriver
+from switch_acl_api.drivers.linux.nft import Nft
+from switch_acl_api.drivers.linux.nft_table import ABSENT, group_of
+from switch_acl_api.drivers.linux.settings import LinuxSettings
 from switch_acl_api.errors import CommitError, ListingError
 from switch_acl_api.grammar import read_rules
 from switch_acl_api.leases import Deadline
@@ -64,13 +65,14 @@ def test_nft_reads_the_script_and_its_complaint_is_told_without_the_place(tmp_pa
 
 
 def test_start_needs_nft(tmp_path: Path) -> None:
-    driver = LinuxDriver(clock(tmp_path), ["swp+"], nft=str(tmp_path / "absent"))
+    driver = LinuxDriver(LinuxSettings(nft=str(tmp_path / "absent")), clock(tmp_path), ["swp+"])
     with pytest.raises(FileNotFoundError, match="nft"):
         driver.start()
 
 
 def test_start_says_what_the_kernel_would_not_take(tmp_path: Path) -> None:
-    driver = LinuxDriver(clock(tmp_path), ["swp+"], nft=program(tmp_path, "echo 'Error: no dup'; exit 1"))
+    nft = program(tmp_path, "echo 'Error: no dup'; exit 1")
+    driver = LinuxDriver(LinuxSettings(nft=nft), clock(tmp_path), ["swp+"])
     with pytest.raises(OSError, match="this kernel takes no such rules: error: no dup"):
         driver.start()
 
@@ -87,7 +89,7 @@ def target(name: str, lease: Deadline | None, *sources: str) -> Target:
 
 
 def test_leases_become_seconds_and_the_longer_of_two_counts(tmp_path: Path) -> None:
-    driver = LinuxDriver(clock(tmp_path), ["swp+"])
+    driver = LinuxDriver(LinuxSettings(), clock(tmp_path), ["swp+"])
     now = clock(tmp_path).now().at
     targets = [
         target("a", Deadline("this", now + 60), "10.0.0.1", "10.0.0.2"),
@@ -104,7 +106,7 @@ def test_leases_become_seconds_and_the_longer_of_two_counts(tmp_path: Path) -> N
 
 
 def test_one_rule_without_end_keeps_its_mirror_without_end(tmp_path: Path) -> None:
-    driver = LinuxDriver(clock(tmp_path), ["swp+"])
+    driver = LinuxDriver(LinuxSettings(), clock(tmp_path), ["swp+"])
     now = clock(tmp_path).now().at
     for order in (1, -1):
         targets = [target("a", None, "10.0.0.1"), target("b", Deadline("this", now + 9), "10.0.0.1")][::order]
@@ -116,7 +118,7 @@ def test_one_rule_without_end_keeps_its_mirror_without_end(tmp_path: Path) -> No
 def test_settings() -> None:
     table = {"driver": "linux", "auth": [], "erspan_destinations": ["10.9.0.2"], "ports": ["eth+"]}
     settings, findings = parse_settings({**table, "linux": {"realisation": "veth"}})
-    assert (findings, settings.linux.realisation) == ([], "veth")
+    assert (findings, settings.own.realisation) == ([], "veth")
     assert settings.policy_dir == "/var/lib/switch-acl-api/policy.d"
     _, findings = parse_settings({**table, "linux": {"realization": "veth", "nft": 5}})
     assert len(findings) == 2

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentinel.erspan.decapsulate import decapsulate_gre
-from switch_acl_api import encapsulator
-from switch_acl_api.encapsulator import Wrapper, ask, control_address, main, tag_of
+from switch_acl_api.drivers.linux import encapsulator
+from switch_acl_api.drivers.linux.encapsulator import Wrapper, ask, control_address, main, tag_of
 
 _SOL_PACKET, _PACKET_AUXDATA = 263, 8
 

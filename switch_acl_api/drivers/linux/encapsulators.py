@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 import switch_acl_api
-from switch_acl_api.drivers.linux_table import Mirror
-from switch_acl_api.encapsulator import ask
+from switch_acl_api.drivers.linux.encapsulator import ask
+from switch_acl_api.drivers.linux.nft_table import Mirror
 from switch_acl_api.errors import CommitError
 from switch_acl_api.limits import ENCAPSULATOR_START_S
 
 # Isolated, without site-packages: this package (a folder, or a zipapp) is all that it imports.
 _START = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from switch_acl_api.encapsulator import main; sys.exit(main())"
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "from switch_acl_api.drivers.linux.encapsulator import main; sys.exit(main())"
 )
 _POLL_S = 0.01
 

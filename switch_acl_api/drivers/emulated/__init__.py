@@ -1,0 +1,2 @@
+# SPDX-FileCopyrightText: the Sentinel authors
+# SPDX-License-Identifier: Apache-2.0

@@ -6,6 +6,41 @@ An ``OutsideError`` is expected in operation: it is counted, shown, and never en
 Everything else that escapes is a bug and is allowed to be loud.
 """
 
+from typing import Literal, get_args
+
+# Reasons of refused downloads; each is a label of a metric.
+FeedReason = Literal[
+    "archive",
+    "client-cert",
+    "connect",
+    "empty",
+    "encoding",
+    "file",
+    "format",
+    "grown",
+    "header",
+    "html",
+    "http-1xx",
+    "http-2xx",
+    "http-3xx",
+    "http-4xx",
+    "http-5xx",
+    "http-other",
+    "redirect",
+    "retry-later",
+    "shrunk",
+    "timeout",
+    "tls",
+    "token",
+    "too-large",
+    "too-many-entries",
+    "too-many-lines",
+    "transfer",
+    "truncated",
+    "unreadable",
+]
+FEED_REASONS: tuple[FeedReason, ...] = get_args(FeedReason)
+
 
 class SentinelError(Exception):
     """Base of every error this project raises on purpose."""
@@ -33,7 +68,7 @@ class DecodeError(OutsideError):
 class FeedError(OutsideError):
     """A feed that cannot take the place of its last good copy. ``reason`` is a counter label."""
 
-    def __init__(self, feed: str, reason: str, detail: str) -> None:
+    def __init__(self, feed: str, reason: FeedReason, detail: str) -> None:
         super().__init__(f"feed {feed}: {detail}")
         self.feed = feed
         self.reason = reason

@@ -11,10 +11,11 @@ Kind = Literal["counter", "gauge"]
 Reading = tuple[str, Mapping[str, str], float, Kind, str]
 
 
-def counters(stage: str, source: object, label: str = "reason") -> Iterator[Reading]:
+def counters(stage: str, source: object, label: str = "reason", **labels: str) -> Iterator[Reading]:
     """Read the whole-number attributes of a stage's counters object as ``sentinel_<stage>_<attribute>_total``.
 
-    A mapping among them becomes one series per key, under ``label``. Attributes that begin with ``_`` are left out.
+    A mapping among them becomes one series per key, under ``label``; ``labels`` stand on all of them. Attributes that
+    begin with ``_`` are left out.
     """
     for name in _attributes(source):
         value = getattr(source, name)
@@ -23,9 +24,9 @@ def counters(stage: str, source: object, label: str = "reason") -> Iterator[Read
         if isinstance(value, Mapping):
             # A copy at once: the stage goes on counting in its own thread.
             for key, count in dict(value).items():
-                yield metric, {label: str(key)}, float(count), "counter", text
+                yield metric, {**labels, label: str(key)}, float(count), "counter", text
         elif isinstance(value, int) and not isinstance(value, bool):
-            yield metric, {}, float(value), "counter", text
+            yield metric, labels, float(value), "counter", text
 
 
 def _attributes(source: object) -> Iterable[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentinel.blacklist.catalogue import Feed
 from sentinel.blacklist.keys import HEADER_VALUE
-from sentinel.errors import FeedError
+from sentinel.errors import FeedError, FeedReason
 from sentinel.limits import MAX_FEED_SECRET_BYTES
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -51,7 +51,7 @@ def _certificate(feed: Feed) -> tuple[str, str] | None:
     return str(feed.client_cert), str(key)
 
 
-def _text(feed: Feed, path: Path, reason: str) -> str:
+def _text(feed: Feed, path: Path, reason: FeedReason) -> str:
     try:
         with path.open(encoding="ascii") as file:
             return file.read(MAX_FEED_SECRET_BYTES).strip()

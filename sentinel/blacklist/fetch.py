@@ -4,7 +4,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,7 +20,7 @@ from sentinel.blacklist.catalogue import Feed
 from sentinel.blacklist.credentials import NOBODY, credentials_of
 from sentinel.blacklist.guarded import ForbiddenAddressError, Guard, session
 from sentinel.blacklist.unpack import Gunzip, unpacked
-from sentinel.errors import FeedError
+from sentinel.errors import FeedError, FeedReason
 from sentinel.limits import (
     FEED_CONNECT_TIMEOUT_S,
     FEED_READ_TIMEOUT_S,
@@ -36,6 +36,13 @@ _USER_AGENT = "Sentinel (sFlow blacklist monitor; conditional requests, one per 
 _CHUNK = 65_536
 _REDIRECTS = (301, 302, 303, 307, 308)
 _REVISION = re.compile(r"[\w.:-]{1,64}")
+_STATUS_REASONS: Mapping[int, FeedReason] = {
+    1: "http-1xx",
+    2: "http-2xx",
+    3: "http-3xx",
+    4: "http-4xx",
+    5: "http-5xx",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +248,9 @@ def _check_status(feed: Feed, response: requests.Response, now: float, *, condit
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         wait = retry_after_s(response.headers.get("Retry-After", ""), now)
         raise RetryLaterError(feed.name, f"HTTP {status}, retry after {wait:.0f} s", wait)
-    reason = f"http-{status // 100}xx" if 100 <= status < 600 else "http-other"
-    raise FeedError(feed.name, reason, f"HTTP {status} from {safe_url(response.url)}")
+    raise FeedError(
+        feed.name, _STATUS_REASONS.get(status // 100, "http-other"), f"HTTP {status} from {safe_url(response.url)}"
+    )
 
 
 def _body(feed: Feed, response: requests.Response, limits: _Limits) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sentinel.blacklist.loader import Outcome
+from sentinel.blacklist.refresh import Refreshed
 from sentinel.blacklist.status import FeedStatus
 from sentinel.limits import MAX_FEED_EVENT_INDICATORS, MAX_FEED_LOCAL_LISTED_KEPT, MAX_FEED_OVERLAPS_SHOWN
 from sentinel.model import Indicator
@@ -30,7 +30,7 @@ def feeds_in(indicators: Iterable[Indicator]) -> set[str]:
     return {indicator.feed for indicator in indicators}
 
 
-def feed_event(outcome: Outcome, now: float) -> dict[str, object]:
+def feed_event(outcome: Refreshed, now: float) -> dict[str, object]:
     """What became of a refresh, as an event: counts, and the first of what was added, removed and changed.
 
     ``now`` is UTC seconds since 1970.

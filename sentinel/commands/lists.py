@@ -15,7 +15,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from sentinel.blacklist.catalogue import shipped_descriptors
-from sentinel.blacklist.loader import Loader, Outcome
+from sentinel.blacklist.loader import Loader
+from sentinel.blacklist.refresh import Refreshed
 from sentinel.blacklist.scorecard import feed_row
 from sentinel.commands import scores
 from sentinel.commands.client import DaemonClient, DaemonUnreachable
@@ -110,7 +111,7 @@ def accept(name: str, config: Path | None) -> None:
     loader = loader_of(settings)
     _check_enabled([name], loader)
 
-    def here() -> Outcome:
+    def here() -> Refreshed:
         loader.load_cached()
         return loader.accept(name)
 
@@ -140,12 +141,12 @@ def refresh(names: tuple[str, ...], config: Path | None) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _refreshed(loader: Loader, name: str) -> Outcome:
+def _refreshed(loader: Loader, name: str) -> Refreshed:
     loader.load_cached()
     return loader.refresh(name)
 
 
-def _ask(name: str, daemon: Callable[[str], str], here: Callable[[], Outcome], good: set[str]) -> bool:
+def _ask(name: str, daemon: Callable[[str], str], here: Callable[[], Refreshed], good: set[str]) -> bool:
     """Whether it went wrong. The running daemon puts a list in force at once; without one its next start does."""
     try:
         click.echo(f"{name}: {daemon(name)}")
@@ -178,7 +179,7 @@ def _rows(settings: Settings) -> list[dict[str, Any]]:
         return [views.feed(feed_row(status, {}, None)) for status in loader.status()]
 
 
-def _said(outcome: Outcome) -> str:
+def _said(outcome: Refreshed) -> str:
     if outcome.kind == "replaced":
         change = outcome.difference
         words = f"replaced, {len(change.added)} added, {len(change.removed)} removed"

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from sentinel.blacklist.catalogue import Feed, parse_feed_argument, read_descriptors, select, shipped_descriptors
-from sentinel.blacklist.loader import Loader, Outcome
+from sentinel.blacklist.loader import Loader
+from sentinel.blacklist.refresh import Refreshed
 from sentinel.blacklist.scorecard import Caused, feed_event, feed_row, feeds_in, readings
 from sentinel.blacklist.trie import Current
 from sentinel.components.component import Component, Job
@@ -16,7 +17,7 @@ from sentinel.config.settings import Settings
 from sentinel.errors import NotFound, Refused
 from sentinel.model import Capture, Detection, Indicator
 from sentinel.problems import Problem
-from sentinel.readings import Reading
+from sentinel.readings import Reading, counters
 from sentinel.rows import FeedRow
 from sentinel.scan.threads import prepare
 
@@ -60,7 +61,7 @@ class Feeds(Component):
 
     def __init__(self, settings: Settings, tell: Callable[[dict[str, object]], None]) -> None:
         self.on_new_lists: list[Callable[[], None]] = []
-        self.on_difference: list[Callable[[Outcome], None]] = []
+        self.on_difference: list[Callable[[Refreshed], None]] = []
         self._tell = tell
         self._caused = Caused()
         self._loader = loader_of(settings, Current(prepare=prepare))
@@ -81,7 +82,7 @@ class Feeds(Component):
 
     # --- refreshes ---------------------------------------------------------------------------------
 
-    def _take(self, outcomes: Iterable[Outcome]) -> None:
+    def _take(self, outcomes: Iterable[Refreshed]) -> None:
         """Report what became of refreshes, and that lists changed if they did."""
         changed = False
         for outcome in outcomes:
@@ -94,7 +95,7 @@ class Feeds(Component):
             for hear in self.on_new_lists:
                 hear()
 
-    def _hand_over(self, outcome: Outcome) -> None:
+    def _hand_over(self, outcome: Refreshed) -> None:
         for take in self.on_difference:
             try:
                 take(outcome)
@@ -102,7 +103,7 @@ class Feeds(Component):
                 # A bug of one listener must not keep the lists from being refreshed.
                 log.exception("a difference of feed %s was not taken", outcome.feed)
 
-    def _report(self, outcome: Outcome) -> None:
+    def _report(self, outcome: Refreshed) -> None:
         if outcome.kind == "unchanged":
             return
         self._tell(feed_event(outcome, time.time()))
@@ -156,10 +157,8 @@ class Feeds(Component):
                 yield Problem(code, "degraded", status.name, status.last_error, remedy)
 
     def readings(self) -> Iterable[Reading]:
-        for (what, feed, reason), count in self._loader.counters().items():
-            labels = {"feed": feed, "reason": reason}
-            text = f"Feeds: {what.replace('_', ' ')}"
-            yield f"sentinel_blacklist_{what}_total", labels, float(count), "counter", text
+        for feed, of_feed in self._loader.counters().items():
+            yield from counters("blacklist", of_feed, feed=feed)
         yield from readings(self._loader.status(), self._caused, time.time())
         in_force = float(len(self.current.blacklist))
         yield "sentinel_blacklist_indicators", {}, in_force, "gauge", "Prefixes in force"

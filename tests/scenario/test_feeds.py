@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from sentinel.blacklist.loader import Outcome
+from sentinel.blacklist.refresh import Refreshed
 from sentinel.config.settings import load
 from sentinel.daemon import Daemon
 from sentinel.model import Indicator
@@ -160,7 +160,7 @@ def test_a_refused_download_is_shown_everywhere_and_accepted_by_hand(place: Plac
 
 def test_the_whole_difference_is_handed_to_who_asks_for_it(place: Place) -> None:
     daemon = Daemon(load(place.sentinel.config))
-    seen: list[Outcome] = []
+    seen: list[Refreshed] = []
     daemon.feeds.on_difference.append(lambda outcome: 1 / 0)  # type: ignore[arg-type]  # a listener's bug
     daemon.feeds.on_difference.append(seen.append)
     daemon.feeds.start()

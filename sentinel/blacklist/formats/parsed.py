@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sentinel.blacklist.formats.prefixes import canonical_prefix, range_prefixes
-from sentinel.errors import OutsideError
+from sentinel.errors import FeedReason, OutsideError
 from sentinel.limits import (
     MAX_FEED_COMMENTS_KEPT,
     MAX_FEED_ENTRIES,
@@ -43,7 +43,7 @@ class LineError(NamedTuple):
 class FormatError(OutsideError):
     """A whole file that is not of its format. ``reason`` is a counter label."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: FeedReason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail

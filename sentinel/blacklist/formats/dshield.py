@@ -5,27 +5,23 @@
 The row of column titles is sometimes not a comment.
 """
 
-from sentinel.blacklist.formats.parsed import Parsed, split_lines
+from sentinel.blacklist.formats.parsed import Parsed, entry_lines
 from sentinel.blacklist.formats.prefixes import bounds, canonical_prefix, pack
 
 
 def parse(text: str, group: str) -> Parsed:
     """Each row's ``start/length`` in ``group``; a row whose end is not that prefix's is an error."""
     parsed = Parsed()
-    for number, line in enumerate(split_lines(text), 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("Start"):
+    for number, line in entry_lines(text, parsed, "#"):
+        if line.startswith("Start"):
             continue
-        if stripped[0] == "#":
-            parsed.comment(stripped)
-            continue
-        fields = stripped.split("\t", 3)
+        fields = line.split("\t", 3)
         if len(fields) < 3:
-            parsed.fail(number, stripped, "expected start, end and prefix length with tabs between")
+            parsed.fail(number, line, "expected start, end and prefix length with tabs between")
             continue
         start, end, length = (field.strip() for field in fields[:3])
         if _ends_elsewhere(f"{start}/{length}", end):
-            parsed.fail(number, stripped, "the end is not that of start/length")
+            parsed.fail(number, line, "the end is not that of start/length")
         else:
             parsed.add(f"{start}/{length}", group, number)
     return parsed

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every format parser returns, and the bounded collector they fill."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -142,3 +143,18 @@ def split_lines(text: str) -> list[str]:
     if text.count("\n") > MAX_FEED_LINES:
         raise FormatError("too-many-lines", f"more than {MAX_FEED_LINES} lines")
     return text.split("\n")
+
+
+def entry_lines(text: str, parsed: Parsed, comment_marks: str) -> Iterator[tuple[int, str]]:
+    """Yield number and text of each line that is neither empty nor a comment, which ``parsed`` keeps.
+
+    A comment begins with one of ``comment_marks``. Raises FormatError as ``split_lines``.
+    """
+    for number, line in enumerate(split_lines(text), 1):
+        stripped = line.strip()
+        if not stripped:
+            continue
+        if stripped[0] in comment_marks:
+            parsed.comment(stripped)
+        else:
+            yield number, stripped

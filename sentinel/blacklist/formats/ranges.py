@@ -4,7 +4,7 @@
 
 import re
 
-from sentinel.blacklist.formats.parsed import Parsed, split_lines
+from sentinel.blacklist.formats.parsed import Parsed, entry_lines
 from sentinel.limits import MAX_FEED_LINE_CHARS
 
 # The label may hold colons itself, so that only IPv4 ranges can have one.
@@ -15,18 +15,12 @@ _BARE = re.compile(r"([0-9a-fA-F.:]{2,45})\s*-\s*([0-9a-fA-F.:]{2,45})")
 def parse(text: str, group: str) -> Parsed:
     """Each range as the fewest prefixes that are exactly it, all in ``group``."""
     parsed = Parsed()
-    for number, line in enumerate(split_lines(text), 1):
-        stripped = line.strip()
-        if not stripped:
-            continue
-        if stripped[0] in "#;":
-            parsed.comment(stripped)
-            continue
+    for number, line in entry_lines(text, parsed, "#;"):
         found = None
-        if len(stripped) <= MAX_FEED_LINE_CHARS:
-            found = _BARE.fullmatch(stripped) or _LABELLED.fullmatch(stripped)
+        if len(line) <= MAX_FEED_LINE_CHARS:
+            found = _BARE.fullmatch(line) or _LABELLED.fullmatch(line)
         if found is None:
-            parsed.fail(number, stripped, "expected first-last")
+            parsed.fail(number, line, "expected first-last")
         else:
             parsed.add_range(found[1], found[2], group, number)
     return parsed

@@ -8,28 +8,25 @@ tells a whole file from a cut one.
 
 import json
 
-from sentinel.blacklist.formats.parsed import FormatError, Parsed, split_lines
+from sentinel.blacklist.formats.parsed import FormatError, Parsed, entry_lines
 from sentinel.limits import MAX_FEED_LINE_CHARS
 
 
 def parse(text: str, group: str) -> Parsed:
     """Every ``cidr`` in ``group``. FormatError without the metadata record."""
     parsed = Parsed()
-    for number, line in enumerate(split_lines(text), 1):
-        stripped = line.strip()
-        if not stripped:
-            continue
-        item = _object(stripped)
+    for number, line in entry_lines(text, parsed, ""):
+        item = _object(line)
         if item is None:
-            parsed.fail(number, stripped, "not a JSON object")
+            parsed.fail(number, line, "not a JSON object")
         elif item.get("type") == "metadata":
             records = item.get("records")
             parsed.declared_entries = records if isinstance(records, int) and not isinstance(records, bool) else None
-            parsed.comment(stripped)
+            parsed.comment(line)
         elif isinstance(item.get("cidr"), str):
             parsed.add(str(item["cidr"]), group, number)
         else:
-            parsed.fail(number, stripped, "no cidr")
+            parsed.fail(number, line, "no cidr")
     if parsed.declared_entries is None and parsed.entries:
         raise FormatError("truncated", "the metadata record that ends the file is missing")
     return parsed

@@ -90,6 +90,17 @@ MAX_FLOW_SERIES = 20
 # Numbers, ranges or prefixes that one key of a filter may name: 32 at 43 characters are 1.4 KB of the request's line.
 MAX_FLOW_FILTER_VALUES = 32
 
+# --- filters -------------------------------------------------------------------------------------
+# Characters of a filter and terms in it: 64 prefixes with their keys are 3,400, of 16 KiB of request headers.
+MAX_FILTER_CHARS = 4_000
+MAX_FILTER_TERMS = 64
+# Characters of a glob or an expression, and expressions in a filter.
+MAX_FILTER_VALUE_CHARS = 200
+MAX_FILTER_EXPRESSIONS = 4
+# What RE2 may use for one expression: enough for a class of Unicode's. The worst that fits takes 20 microseconds for
+# each character of a value (usual ones 0.05), so 1,000 rows with names of 20 characters 0.4 s.
+MAX_FILTER_EXPRESSION_BYTES = 32 * KIB
+
 # --- recordings ----------------------------------------------------------------------------------
 # Octets of one recorded packet: tcpdump's and Wireshark's own bound (MAXIMUM_SNAPLEN), four of the longest IP packets.
 MAX_RECORDED_PACKET_BYTES = 256 * KIB

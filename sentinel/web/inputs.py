@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of what a request says: query, body, ids. Pure; raises ``HttpError`` with status 400."""
 
-import difflib
 import ipaddress
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from sentinel import filters
+from sentinel.filters import FilterError
 from sentinel.limits import MAX_WEB_ID_CHARS
 from sentinel.web.answer import HttpError
 
@@ -43,12 +44,23 @@ def checked_query(pairs: Sequence[tuple[str, str]], known: Collection[str]) -> d
 
 def unknown_key(key: str, known: Collection[str]) -> str:
     """Say that a key is unknown, and which was meant."""
-    near = difflib.get_close_matches(key[:64], known, 1)
-    if near:
-        hint = f"did you mean {near[0]}?"
-    else:
-        hint = f"known are {', '.join(sorted(known))}" if known else "none is known here"
-    return f"unknown key {key[:64]!r}: {hint}"
+    return f"unknown key {key[:64]!r}: {filters.nearest(key, known)}"
+
+
+def filter_of(query: Mapping[str, str], keys: filters.Keys) -> filters.Filter:
+    """Return the ``filter`` of a query; one that holds for every row if there is none."""
+    try:
+        return filters.parse(query.get("filter", ""), keys)
+    except FilterError as error:
+        raise bad("query", f"filter: {error}") from error
+
+
+def filter_of_terms(terms: Iterable[filters.Term], keys: filters.Keys) -> filters.Filter:
+    """Return the filter that a query's own keys make."""
+    try:
+        return filters.of_terms(terms, keys)
+    except FilterError as error:
+        raise bad("query", str(error)) from error
 
 
 def choice(query: Mapping[str, str], key: str, values: Sequence[str]) -> str | None:

@@ -14,7 +14,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # The ground floor: every room may stand on it.
-GROUND = {"model", "errors", "limits", "problems", "pulse", "readings", "rows", "times", "compiled", "__version__"}
+GROUND = {
+    "model",
+    "errors",
+    "limits",
+    "problems",
+    "pulse",
+    "readings",
+    "rows",
+    "times",
+    "compiled",
+    "filters",
+    "__version__",
+}
 # The stages, in the order of the data, with the neighbours that each may know.
 STAGES: dict[str, set[str]] = {
     "receive": set(),

@@ -20,4 +20,5 @@ COVERED: dict[str, list[str]] = {
     "recordings": ["sentinel.packets", "sentinel.sflow.recorded", "sentinel.erspan"],
     "feeds": ["sentinel.blacklist"],
     "rules": ["switch_acl_api"],
+    "filters": ["sentinel.filters"],
 }

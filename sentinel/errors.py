@@ -41,6 +41,40 @@ FeedReason = Literal[
 ]
 FEED_REASONS: tuple[FeedReason, ...] = get_args(FeedReason)
 
+# Reasons why octets cannot be decoded; those of sFlow datagrams are labels of a metric.
+DecodeCode = Literal[
+    # In any protocol: fewer octets than a header or a count claims.
+    "truncated",
+    # sFlow datagrams.
+    "too_long",
+    "version",
+    "agent_address",
+    "address",
+    # Recorded frames, down to whole IP packets.
+    "link_type",
+    "vlan_tags",
+    "not_ip",
+    "ip_version",
+    "ip_length",
+    "extension_headers",
+    "fragment_refused",
+    "fragment_truncated",
+    "fragment_empty",
+    "fragment_unaligned",
+    "fragment_too_long",
+    "fragment_too_many",
+    "fragment_beyond_last",
+    "fragment_before_end",
+    "fragment_overlap",
+    # Mirrored packets.
+    "fragment",
+    "not_mirrored",
+    "udp_length",
+    "source_routes",
+    "erspan_version",
+    "no_frame",
+]
+
 
 class SentinelError(Exception):
     """Base of every error this project raises on purpose."""
@@ -51,15 +85,16 @@ class OutsideError(SentinelError):
 
 
 class DecodeError(OutsideError):
-    """Bytes that are not what their header claims.
+    """Bytes that are not what their header claims: ``code`` for programs, ``reason`` for people.
 
     ``offset`` counts octets from the start of the datagram (or packet) the error was found in;
     ``sample_format`` is the ``enterprise:format`` tag of the sample, where one was open.
     """
 
-    def __init__(self, reason: str, offset: int, sample_format: str | None = None) -> None:
+    def __init__(self, code: DecodeCode, reason: str, offset: int, sample_format: str | None = None) -> None:
         where = f" in sample {sample_format}" if sample_format else ""
         super().__init__(f"{reason} at offset {offset}{where}")
+        self.code = code
         self.reason = reason
         self.offset = offset
         self.sample_format = sample_format

@@ -82,22 +82,22 @@ def decapsulate(packet: bytes) -> Mirrored:
 def decapsulate_outer(outer: Outer) -> Mirrored:
     """An outer packet already parsed (and put together): GRE, or GRE in UDP to port 4754 (RFC 8086)."""
     if outer.fragment is not None:
-        raise DecodeError("a fragment, to be reassembled first", 0)
+        raise DecodeError("fragment", "a fragment, to be reassembled first", 0)
     if outer.protocol == GRE:
         return decapsulate_gre(outer.payload, outer.src, outer.dst, outer.missing)
     if outer.protocol != UDP:
-        raise NotMirroredError(f"IP protocol {outer.protocol}, not GRE", 0)
+        raise NotMirroredError("not_mirrored", f"IP protocol {outer.protocol}, not GRE", 0)
     return _decapsulate_udp(outer)
 
 
 def _decapsulate_udp(outer: Outer) -> Mirrored:
     if len(outer.payload) < _UDP.size:
-        raise DecodeError("UDP header cut short", len(outer.payload))
+        raise DecodeError("truncated", "UDP header cut short", len(outer.payload))
     _, port, length, _ = _UDP.unpack_from(outer.payload)
     if port != GRE_IN_UDP_PORT:
-        raise NotMirroredError(f"UDP port {port}, not GRE", 2)
+        raise NotMirroredError("not_mirrored", f"UDP port {port}, not GRE", 2)
     if length < _UDP.size:
-        raise DecodeError(f"UDP length {length}, expected at least 8", 4)
+        raise DecodeError("udp_length", f"UDP length {length}, expected at least 8", 4)
     missing = max(0, length - len(outer.payload))
     return decapsulate_gre(outer.payload[_UDP.size : length], outer.src, outer.dst, missing)
 
@@ -105,19 +105,19 @@ def _decapsulate_udp(outer: Outer) -> Mirrored:
 def decapsulate_gre(payload: bytes, outer_src: str, outer_dst: str, missing: int = 0) -> Mirrored:
     """From the first octet of the GRE header, as a raw socket or a GRE-in-UDP datagram gives it; raises as above."""
     if len(payload) < _TWO.size:
-        raise DecodeError("GRE header cut short", len(payload))
+        raise DecodeError("truncated", "GRE header cut short", len(payload))
     flags, protocol = _TWO.unpack_from(payload)
     if flags & 0x0007:
-        raise NotMirroredError(f"GRE version {flags & 7}, expected 0", 0)
+        raise NotMirroredError("not_mirrored", f"GRE version {flags & 7}, expected 0", 0)
     if protocol not in {_ERSPAN_I_II, _ERSPAN_III, _MELLANOX, _BRIDGED}:
-        raise NotMirroredError(f"GRE protocol type 0x{protocol:04x} carries no mirrored frame", 2)
+        raise NotMirroredError("not_mirrored", f"GRE protocol type 0x{protocol:04x} carries no mirrored frame", 2)
     if flags & _ROUTING:
-        raise DecodeError("GRE with source routes (RFC 1701), which no switch mirrors with", 0)
+        raise DecodeError("source_routes", "GRE with source routes (RFC 1701), which no switch mirrors with", 0)
     at = 4 + (4 if flags & _CHECKSUM else 0)
     key, at = _optional_word(payload, at, flags & _KEY)
     sequence, at = _optional_word(payload, at, flags & _SEQUENCE)
     if at > len(payload):
-        raise DecodeError("GRE header cut short", len(payload))
+        raise DecodeError("truncated", "GRE header cut short", len(payload))
     if protocol == _ERSPAN_III or (protocol == _ERSPAN_I_II and sequence is not None):
         return _versioned(payload, at, _Gre(outer_src, outer_dst, missing, sequence, key))
     kind: Kind = "I"
@@ -139,7 +139,7 @@ class _Gre(NamedTuple):
 
 def _versioned(payload: bytes, at: int, gre: _Gre) -> Mirrored:
     if len(payload) < at + _TYPE_II.size:
-        raise DecodeError("ERSPAN header cut short", at)
+        raise DecodeError("truncated", "ERSPAN header cut short", at)
     first, second, word = _TYPE_II.unpack_from(payload, at)
     version = first >> 12
     vlan, cos, session = first & 0x0FFF, second >> 13, second & 0x03FF
@@ -160,13 +160,13 @@ def _versioned(payload: bytes, at: int, gre: _Gre) -> Mirrored:
             key=gre.key,
         )
     if version != 2:
-        raise DecodeError(f"ERSPAN version {version}, expected 1 or 2", at)
+        raise DecodeError("erspan_version", f"ERSPAN version {version}, expected 1 or 2", at)
     if len(payload) < at + _TYPE_III.size:
-        raise DecodeError("ERSPAN type III header cut short", at)
+        raise DecodeError("truncated", "ERSPAN type III header cut short", at)
     _, _, timestamp, _, bits = _TYPE_III.unpack_from(payload, at)
     frame_type = (bits >> 10) & 0x1F
     if frame_type != _ETHERNET_FRAME_TYPE:
-        raise NotMirroredError(f"ERSPAN frame type {frame_type}, which is not Ethernet", at + 10)
+        raise NotMirroredError("not_mirrored", f"ERSPAN frame type {frame_type}, which is not Ethernet", at + 10)
     start = at + _TYPE_III.size + (_PLATFORM_SUBHEADER_BYTES if bits & 1 else 0)
     return Mirrored(
         gre.src,
@@ -190,12 +190,12 @@ def _optional_word(payload: bytes, at: int, present: int) -> tuple[int | None, i
     if not present:
         return None, at
     if len(payload) < at + 4:
-        raise DecodeError("GRE header cut short", len(payload))
+        raise DecodeError("truncated", "GRE header cut short", len(payload))
     return _WORD.unpack_from(payload, at)[0], at + 4
 
 
 def _frame(payload: bytes, at: int) -> bytes:
     frame = payload[at:]
     if len(frame) < MIN_MIRRORED_FRAME_BYTES:
-        raise DecodeError(f"{len(frame)} octets where an Ethernet frame should be", at)
+        raise DecodeError("no_frame", f"{len(frame)} octets where an Ethernet frame should be", at)
     return frame

@@ -9,7 +9,7 @@ ignored. What is refused stays refused until it would have expired, so that late
 
 from dataclasses import dataclass, field
 
-from sentinel.errors import DecodeError
+from sentinel.errors import DecodeCode, DecodeError
 from sentinel.limits import (
     FRAGMENT_AGE_S,
     MAX_FRAGMENT_BYTES,
@@ -84,15 +84,15 @@ class Reassembler:
                 self._evict_oldest()
             partial = self._partial[key] = _Partial(now)
         elif partial.refused:
-            raise DecodeError("fragment of a packet already refused", fragment.offset)
+            raise DecodeError("fragment_refused", "fragment of a packet already refused", fragment.offset)
         size = len(outer.payload)
         end = fragment.offset + size
         if (known := partial.pieces.get(fragment.offset)) is not None and known == outer.payload:
             self.counters.repeated += 1
             return None
-        if reason := self._wrong(partial, outer, fragment.offset, end, fragment.more):
+        if wrong := self._wrong(partial, outer, fragment.offset, end, fragment.more):
             self._refuse(partial)
-            raise DecodeError(reason, fragment.offset)
+            raise DecodeError(*wrong, fragment.offset)
         partial.pieces[fragment.offset] = outer.payload
         partial.size += size
         self._bytes += size
@@ -111,24 +111,24 @@ class Reassembler:
         return None
 
     @staticmethod
-    def _wrong(partial: _Partial, outer: Outer, start: int, end: int, more: bool) -> str | None:
-        """Why this piece can't belong to the packet, if it can't."""
+    def _wrong(partial: _Partial, outer: Outer, start: int, end: int, more: bool) -> tuple[DecodeCode, str] | None:
+        """Return why this piece can't belong to the packet, or ``None``."""
         if outer.missing:
-            return "fragment cut short by the recording"
+            return "fragment_truncated", "fragment cut short by the recording"
         if end == start:
-            return "empty fragment"
+            return "fragment_empty", "empty fragment"
         if more and (end - start) % 8:
-            return "fragment in the middle whose length isn't a multiple of 8"
+            return "fragment_unaligned", "fragment in the middle whose length isn't a multiple of 8"
         if end > MAX_IP_PAYLOAD_BYTES:
-            return "fragment beyond the longest packet"
+            return "fragment_too_long", "fragment beyond the longest packet"
         if len(partial.pieces) >= MAX_FRAGMENTS_PER_PACKET:
-            return "too many fragments"
+            return "fragment_too_many", "too many fragments"
         if partial.total is not None and (not more or end > partial.total):
-            return "fragment beyond the last one"
+            return "fragment_beyond_last", "fragment beyond the last one"
         if not more and any(at + len(piece) > end for at, piece in partial.pieces.items()):
-            return "last fragment before the end of another"
+            return "fragment_before_end", "last fragment before the end of another"
         if any(at < end and start < at + len(piece) for at, piece in partial.pieces.items()):
-            return "overlapping fragments"
+            return "fragment_overlap", "overlapping fragments"
         return None
 
     def _refuse(self, partial: _Partial) -> None:

@@ -56,13 +56,13 @@ def address_text(address: bytes) -> str:
 def parse(packet: bytes) -> Outer:
     """Bytes from the first octet of an IP header; raises ``DecodeError``."""
     if not packet:
-        raise DecodeError("no IP header", 0)
+        raise DecodeError("truncated", "no IP header", 0)
     version = packet[0] >> 4
     if version == 4:
         return _ipv4(packet)
     if version == 6:
         return _ipv6(packet)
-    raise DecodeError(f"IP version {version}, expected 4 or 6", 0)
+    raise DecodeError("ip_version", f"IP version {version}, expected 4 or 6", 0)
 
 
 def resume(version: int, src: str, dst: str, protocol: int, payload: bytes) -> Outer:
@@ -74,15 +74,15 @@ def resume(version: int, src: str, dst: str, protocol: int, payload: bytes) -> O
 
 def _ipv4(packet: bytes) -> Outer:
     if len(packet) < _IPV4.size:
-        raise DecodeError("IPv4 header cut short", len(packet))
+        raise DecodeError("truncated", "IPv4 header cut short", len(packet))
     first, total_length, identification, flags, protocol, src, dst = _IPV4.unpack_from(packet)
     header_length = (first & 0x0F) * 4
     if header_length < _IPV4.size:
-        raise DecodeError(f"IPv4 header length {header_length}, expected at least 20", 0)
+        raise DecodeError("ip_length", f"IPv4 header length {header_length}, expected at least 20", 0)
     if total_length < header_length:
-        raise DecodeError(f"IPv4 total length {total_length} is less than its header's {header_length}", 2)
+        raise DecodeError("ip_length", f"IPv4 total length {total_length} is less than its header's {header_length}", 2)
     if len(packet) < header_length:
-        raise DecodeError("IPv4 options cut short", len(packet))
+        raise DecodeError("truncated", "IPv4 options cut short", len(packet))
     offset = (flags & 0x1FFF) * 8
     more = bool(flags & 0x2000)
     return Outer(
@@ -98,7 +98,7 @@ def _ipv4(packet: bytes) -> Outer:
 
 def _ipv6(packet: bytes) -> Outer:
     if len(packet) < _IPV6.size:
-        raise DecodeError("IPv6 header cut short", len(packet))
+        raise DecodeError("truncated", "IPv6 header cut short", len(packet))
     payload_length, next_header, src, dst = _IPV6.unpack_from(packet)
     end = _IPV6.size + payload_length
     return _walk(
@@ -116,16 +116,16 @@ def _walk(src: str, dst: str, next_header: int, payload: bytes, missing: int) ->
     for _ in range(MAX_OUTER_EXTENSION_HEADERS):
         if next_header in _EXTENSIONS or next_header == _AUTHENTICATION:
             if len(payload) < at + 8:
-                raise DecodeError("IPv6 extension header cut short", at)
+                raise DecodeError("truncated", "IPv6 extension header cut short", at)
             # The authentication header counts in 4 octets, minus two of them (RFC 4302, section 2.2).
             length = (payload[at + 1] + 2) * 4 if next_header == _AUTHENTICATION else (payload[at + 1] + 1) * 8
             if len(payload) < at + length:
-                raise DecodeError(f"IPv6 extension header of {length} octets in {len(payload) - at}", at)
+                raise DecodeError("truncated", f"IPv6 extension header of {length} octets in {len(payload) - at}", at)
             next_header = payload[at]
             at += length
         elif next_header == _FRAGMENT:
             if len(payload) < at + 8:
-                raise DecodeError("IPv6 fragment header cut short", at)
+                raise DecodeError("truncated", "IPv6 fragment header cut short", at)
             next_header, field, identification = _FRAGMENT_HEADER.unpack_from(payload, at)
             at += 8
             offset, more = field & 0xFFF8, bool(field & 1)
@@ -134,4 +134,4 @@ def _walk(src: str, dst: str, next_header: int, payload: bytes, missing: int) ->
                 return Outer(6, src, dst, next_header, payload[at:], fragment, missing)
         else:
             return Outer(6, src, dst, next_header, payload[at:], None, missing)
-    raise DecodeError(f"more than {MAX_OUTER_EXTENSION_HEADERS} IPv6 extension headers", at)
+    raise DecodeError("extension_headers", f"more than {MAX_OUTER_EXTENSION_HEADERS} IPv6 extension headers", at)

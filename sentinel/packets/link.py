@@ -28,7 +28,7 @@ def ip_packet(link_type: int, data: bytes) -> bytes | None:
         return _after_ether_type(data, 14)
     if link_type == _SLL2:
         return data[20:] if int.from_bytes(data[:2]) in _IP else None
-    raise DecodeError(f"link type {link_type}, expected Ethernet, raw IP, loopback or Linux cooked", 0)
+    raise DecodeError("link_type", f"link type {link_type}, expected Ethernet, raw IP, loopback or Linux cooked", 0)
 
 
 def _after_ether_type(data: bytes, at: int) -> bytes | None:
@@ -39,4 +39,4 @@ def _after_ether_type(data: bytes, at: int) -> bytes | None:
         if ether_type not in _TAGS:
             return None
         at += 4
-    raise DecodeError(f"more than {MAX_OUTER_VLAN_TAGS} outer VLAN tags", at)
+    raise DecodeError("vlan_tags", f"more than {MAX_OUTER_VLAN_TAGS} outer VLAN tags", at)

@@ -4,8 +4,9 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Literal
 
-from sentinel.errors import DecodeError
+from sentinel.errors import DecodeCode, DecodeError
 
 
 @dataclass(slots=True)
@@ -34,10 +35,16 @@ class ScanCounters:
     matches: int = 0
 
 
-# How the reasons of ``sflow.datagram.decode`` begin, which go on with values off the wire.
-_BAD = (("datagram of", "too_long"), ("version", "version"), ("agent", "agent_address"), ("address", "agent_address"))
+BadReason = Literal["too_long", "version", "agent_address", "truncated"]
+# The only address of a datagram's header is the agent's.
+_BAD: dict[DecodeCode, BadReason] = {
+    "too_long": "too_long",
+    "version": "version",
+    "agent_address": "agent_address",
+    "address": "agent_address",
+}
 
 
-def reason_of(error: DecodeError) -> str:
-    """A label for a datagram that is none."""
-    return next((label for beginning, label in _BAD if error.reason.startswith(beginning)), "truncated")
+def reason_of(error: DecodeError) -> BadReason:
+    """Return the label of a datagram that ``sflow.datagram.decode`` refused."""
+    return _BAD.get(error.code, "truncated")

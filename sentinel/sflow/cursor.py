@@ -33,7 +33,7 @@ class Cursor:
     def need(self, size: int) -> None:
         """Raise unless ``size`` octets are left."""
         if self.end - self.at < size:
-            raise DecodeError(f"{size} octets needed, {self.end - self.at} left", self.at)
+            raise DecodeError("truncated", f"{size} octets needed, {self.end - self.at} left", self.at)
 
     def u32(self) -> int:
         """An unsigned int."""
@@ -77,7 +77,7 @@ class Cursor:
         if size > self.left:
             left = self.left
             self.at = start
-            raise DecodeError(f"opaque of {size} octets, {left} left", start)
+            raise DecodeError("truncated", f"opaque of {size} octets, {left} left", start)
         return self.fixed(size)
 
     def pad(self, size: int) -> None:
@@ -91,7 +91,9 @@ class Cursor:
         if number * least > self.left:
             left = self.left
             self.at = start
-            raise DecodeError(f"{number} elements of at least {least} octets announced, {left} octets left", start)
+            raise DecodeError(
+                "truncated", f"{number} elements of at least {least} octets announced, {left} octets left", start
+            )
         return number
 
     def address(self) -> str | None:
@@ -107,5 +109,5 @@ class Cursor:
         left = self.left
         self.at = start
         if kind > 2:
-            raise DecodeError(f"address type {kind}, expected 1 (IPv4), 2 (IPv6) or 0 (unknown)", start)
-        raise DecodeError(f"address of type {kind}, {left} octets left", start)
+            raise DecodeError("address", f"address type {kind}, expected 1 (IPv4), 2 (IPv6) or 0 (unknown)", start)
+        raise DecodeError("address", f"address of type {kind}, {left} octets left", start)

@@ -80,14 +80,14 @@ def decode(payload: bytes, *, bodies: bool = True) -> Datagram:
     no fields; the packets of flow samples are decoded all the same, at a fraction of the cost.
     """
     if len(payload) > MAX_DATAGRAM_BYTES:
-        raise DecodeError(f"datagram of {len(payload)} octets, at most {MAX_DATAGRAM_BYTES} fit in UDP", 0)
+        raise DecodeError("too_long", f"datagram of {len(payload)} octets, at most {MAX_DATAGRAM_BYTES} fit in UDP", 0)
     cursor = Cursor(payload)
     version = cursor.u32()
     if version != _VERSION:
-        raise DecodeError(f"version {version}, expected {_VERSION}", 0)
+        raise DecodeError("version", f"version {version}, expected {_VERSION}", 0)
     agent = cursor.address()
     if agent is None:
-        raise DecodeError("agent address of unknown type, expected 1 (IPv4) or 2 (IPv6)", 4)
+        raise DecodeError("agent_address", "agent address of unknown type, expected 1 (IPv4) or 2 (IPv6)", 4)
     sub_agent, sequence, uptime_ms, announced = cursor.u32(), cursor.u32(), cursor.u32(), cursor.u32()
     samples = _samples(cursor, announced, bodies=bodies)
     return Datagram(agent, sub_agent, sequence, uptime_ms, samples, cursor.left)
@@ -216,11 +216,12 @@ def _record(body: Cursor, announced: int, done: int, known: Callable[[int], bool
     """The format of the next record and a cursor over its body; ``body`` goes behind it."""
     start, left = body.at, body.left
     if left < _HEAD.size:
-        raise DecodeError(f"{announced} records announced, {left} octets left after {done}", start)
+        raise DecodeError("truncated", f"{announced} records announced, {left} octets left after {done}", start)
     kind, size = _HEAD.unpack_from(body.data, start)
     begin = start + _HEAD.size
     if size > body.end - begin:
         raise DecodeError(
+            "truncated",
             f"record {records.tag_text(kind)} of {size} octets past the end of its sample, {body.end - begin} left",
             start,
         )

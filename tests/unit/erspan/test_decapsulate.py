@@ -88,23 +88,27 @@ def test_gre_in_udp() -> None:
     ids=["ip", "wccp", "pptp", "frame type IP"],
 )
 def test_what_carries_no_frame_is_told_from_what_is_malformed(payload: bytes) -> None:
-    with pytest.raises(NotMirroredError):
+    with pytest.raises(NotMirroredError) as raised:
         decapsulate_gre(payload, "a", "b")
+    assert raised.value.code == "not_mirrored"
 
 
 @pytest.mark.parametrize(
-    "packet",
+    ("packet", "code"),
     [
-        b"",
-        b"\x45",
-        b"\x55" + bytes(30),
-        b"\x44" + bytes(30),
-        ipv4("10.0.0.1", "10.0.0.2", 47, gre(0x88BE, struct.pack("!HHI", 0x3000, 0, 0) + FRAME, sequence=1)),
-        ipv4("10.0.0.1", "10.0.0.2", 47, gre(0x88BE, FRAME[:13])),
-        ipv4("10.0.0.1", "10.0.0.2", 47, struct.pack("!HH", 0x4000, 0x88BE) + FRAME),
-        ipv4("10.0.0.1", "10.0.0.2", 47, mirroring.type_i(FRAME), frag=0x2000),
-        ipv6("fd00::1", "fd00::2", 60, struct.pack("!BB6x", 60, 0) * 40 + FRAME),
-        ipv6("fd00::1", "fd00::2", 60, struct.pack("!BB6x", 47, 200) + FRAME),
+        (b"", "truncated"),
+        (b"\x45", "truncated"),
+        (b"\x55" + bytes(30), "ip_version"),
+        (b"\x44" + bytes(30), "ip_length"),
+        (
+            ipv4("10.0.0.1", "10.0.0.2", 47, gre(0x88BE, struct.pack("!HHI", 0x3000, 0, 0) + FRAME, sequence=1)),
+            "erspan_version",
+        ),
+        (ipv4("10.0.0.1", "10.0.0.2", 47, gre(0x88BE, FRAME[:13])), "no_frame"),
+        (ipv4("10.0.0.1", "10.0.0.2", 47, struct.pack("!HH", 0x4000, 0x88BE) + FRAME), "source_routes"),
+        (ipv4("10.0.0.1", "10.0.0.2", 47, mirroring.type_i(FRAME), frag=0x2000), "fragment"),
+        (ipv6("fd00::1", "fd00::2", 60, struct.pack("!BB6x", 60, 0) * 40 + FRAME), "extension_headers"),
+        (ipv6("fd00::1", "fd00::2", 60, struct.pack("!BB6x", 47, 200) + FRAME), "truncated"),
     ],
     ids=[
         "empty",
@@ -119,7 +123,8 @@ def test_what_carries_no_frame_is_told_from_what_is_malformed(payload: bytes) ->
         "long-extension",
     ],
 )
-def test_malformed_outer_packets_are_decode_errors(packet: bytes) -> None:
+def test_malformed_outer_packets_are_decode_errors(packet: bytes, code: str) -> None:
     with pytest.raises(DecodeError) as raised:
         decapsulate(packet)
     assert not isinstance(raised.value, NotMirroredError)
+    assert raised.value.code == code

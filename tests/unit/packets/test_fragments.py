@@ -6,6 +6,7 @@ import pytest
 
 from sentinel.errors import DecodeError
 from sentinel.erspan.decapsulate import decapsulate_outer
+from sentinel.limits import MAX_FRAGMENTS_PER_PACKET
 from sentinel.packets.fragments import Reassembler
 from sentinel.packets.ip import Outer, parse
 from tests.support.mirroring import ethernet, ipv4, ipv6, type_ii
@@ -29,6 +30,13 @@ def pieces(size: int = 800, ident: int = 5, data: bytes = WRAPPED) -> list[Outer
         )
         for at in cuts
     ]
+
+
+def refused(reassembler: Reassembler, outer: Outer, now: float = 0.0) -> str:
+    """The code with which a piece is refused."""
+    with pytest.raises(DecodeError) as raised:
+        reassembler.add(outer, now)
+    return raised.value.code
 
 
 def feed(reassembler: Reassembler, outers: list[Outer], now: float = 0.0) -> list[Outer]:
@@ -68,41 +76,50 @@ def test_overlap_spoils_the_packet_for_good() -> None:
     cut = pieces()
     forged = parse(ipv4("10.0.0.1", "10.0.0.2", 47, b"\xff" * 800, ident=5, frag=(80) | 0x2000))
     reassembler.add(cut[0], 0.0)
-    with pytest.raises(DecodeError, match="overlapping"):
-        reassembler.add(forged, 0.0)
+    assert refused(reassembler, forged) == "fragment_overlap"
     for outer in cut:
-        with pytest.raises(DecodeError, match="already refused"):
-            reassembler.add(outer, 1.0)
+        assert refused(reassembler, outer, 1.0) == "fragment_refused"
     assert reassembler.counters.refused == 1
     assert reassembler.held_bytes == 0
     assert len(feed(reassembler, cut, now=40.0)) == 1
 
 
 @pytest.mark.parametrize(
-    ("payload", "frag", "reason"),
+    ("payload", "frag", "code"),
     [
-        (b"x" * 9, 0x2000, "multiple of 8"),
-        (b"", 0x2001, "empty"),
-        (b"x" * 800, 8189, "longest packet"),
+        (b"x" * 9, 0x2000, "fragment_unaligned"),
+        (b"", 0x2001, "fragment_empty"),
+        (b"x" * 800, 8189, "fragment_too_long"),
     ],
 )
-def test_impossible_pieces_are_refused(payload: bytes, frag: int, reason: str) -> None:
-    with pytest.raises(DecodeError, match=reason):
-        Reassembler().add(parse(ipv4("10.0.0.1", "10.0.0.2", 47, payload, frag=frag)), 0.0)
+def test_impossible_pieces_are_refused(payload: bytes, frag: int, code: str) -> None:
+    assert refused(Reassembler(), parse(ipv4("10.0.0.1", "10.0.0.2", 47, payload, frag=frag))) == code
+
+
+def test_a_piece_cut_short_by_the_recording_is_refused() -> None:
+    assert refused(Reassembler(), parse(ipv4("10.0.0.1", "10.0.0.2", 47, b"x" * 16, frag=0x2000)[:-1])) == (
+        "fragment_truncated"
+    )
+
+
+def test_too_many_pieces_are_refused() -> None:
+    reassembler = Reassembler()
+    for number in range(MAX_FRAGMENTS_PER_PACKET):
+        reassembler.add(parse(ipv4("10.0.0.1", "10.0.0.2", 47, b"x" * 8, frag=0x2000 | number)), 0.0)
+    last = parse(ipv4("10.0.0.1", "10.0.0.2", 47, b"x" * 8, frag=0x2000 | MAX_FRAGMENTS_PER_PACKET))
+    assert refused(reassembler, last) == "fragment_too_many"
 
 
 def test_two_different_ends_are_refused() -> None:
     reassembler = Reassembler()
     reassembler.add(parse(ipv4("10.0.0.1", "10.0.0.2", 47, b"x" * 8, frag=10)), 0.0)
-    with pytest.raises(DecodeError, match="beyond the last"):
-        reassembler.add(parse(ipv4("10.0.0.1", "10.0.0.2", 47, b"x" * 8, frag=20)), 0.0)
+    assert refused(reassembler, parse(ipv4("10.0.0.1", "10.0.0.2", 47, b"x" * 8, frag=20))) == "fragment_beyond_last"
 
 
 def test_an_end_before_what_is_there_is_refused() -> None:
     reassembler = Reassembler()
     reassembler.add(parse(ipv4("10.0.0.1", "10.0.0.2", 47, b"x" * 800, frag=10 | 0x2000)), 0.0)
-    with pytest.raises(DecodeError, match="before the end"):
-        reassembler.add(parse(ipv4("10.0.0.1", "10.0.0.2", 47, b"x" * 8, frag=2)), 0.0)
+    assert refused(reassembler, parse(ipv4("10.0.0.1", "10.0.0.2", 47, b"x" * 8, frag=2))) == "fragment_before_end"
 
 
 def test_bounds_drive_out_the_oldest() -> None:

@@ -52,20 +52,20 @@ def test_the_header_of_agents_over_ipv4_and_ipv6() -> None:
 
 
 @pytest.mark.parametrize(
-    ("octets", "offset"),
+    ("octets", "code", "offset"),
     [
-        pytest.param(b"", 0, id="empty"),
-        pytest.param(words(4, 1, 0x0A000001, 0, 1, 2, 0), 0, id="version-4"),
-        pytest.param(words(5, 0, 0, 1, 2, 0, 0), 4, id="agent-of-unknown-type"),
-        pytest.param(words(5, 3, 0, 1, 2, 0, 0), 4, id="agent-of-no-type"),
-        pytest.param(words(5, 1, 0x0A000001, 0, 1, 2), 24, id="cut"),
-        pytest.param(words(5, 1, 0, 0, 1, 2, 0) + bytes(MAX_DATAGRAM_BYTES), 0, id="too-long"),
+        pytest.param(b"", "truncated", 0, id="empty"),
+        pytest.param(words(4, 1, 0x0A000001, 0, 1, 2, 0), "version", 0, id="version-4"),
+        pytest.param(words(5, 0, 0, 1, 2, 0, 0), "agent_address", 4, id="agent-of-unknown-type"),
+        pytest.param(words(5, 3, 0, 1, 2, 0, 0), "address", 4, id="agent-of-no-type"),
+        pytest.param(words(5, 1, 0x0A000001, 0, 1, 2), "truncated", 24, id="cut"),
+        pytest.param(words(5, 1, 0, 0, 1, 2, 0) + bytes(MAX_DATAGRAM_BYTES), "too_long", 0, id="too-long"),
     ],
 )
-def test_what_is_no_sflow_v5_raises(octets: bytes, offset: int) -> None:
+def test_what_is_no_sflow_v5_raises(octets: bytes, code: str, offset: int) -> None:
     with pytest.raises(DecodeError) as raised:
         datagram.decode(octets)
-    assert raised.value.offset == offset
+    assert (raised.value.code, raised.value.offset) == (code, offset)
 
 
 def test_a_compact_flow_sample() -> None:

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from sentinel.blacklist.trie import Blacklist
 from sentinel.commands.options import config_option, settings_of
 from sentinel.components.feeds import loader_of
 from sentinel.decide.replay import Replay
-from sentinel.errors import OutsideError, RecordingError
+from sentinel.errors import DecodeCode, OutsideError, RecordingError
 from sentinel.erspan import recorded as mirrored
 from sentinel.packets.pcap import packets
 from sentinel.report import eve
@@ -66,12 +67,18 @@ class Faults:
         self.found = False
 
     def datagrams(self, name: str) -> Iterator[RecordedDatagram]:
+        passed_over: Counter[DecodeCode] = Counter()
         try:
             with opened(name) as file:
-                yield from datagrams(packets(file))
+                yield from datagrams(packets(file), passed_over)
         except RecordingError as error:
             self.found = True
             say(f"{name}: {error}")
+        # Other protocols are in many recordings, and no fault of them.
+        del passed_over["not_ip"]
+        if passed_over:
+            kinds = ", ".join(f"{number} {code}" for code, number in passed_over.most_common())
+            say(f"{name}: {passed_over.total()} frames passed over: {kinds}")
 
     def exit(self) -> None:
         if self.found:

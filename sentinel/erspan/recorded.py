@@ -10,11 +10,10 @@ from typing import IO
 
 from sentinel.errors import DecodeError, RecordingError
 from sentinel.erspan import pcapng
-from sentinel.erspan.decapsulate import Mirrored, NotMirroredError, decapsulate_outer
-from sentinel.packets.fragments import FragmentCounters, Reassembler
-from sentinel.packets.ip import parse
-from sentinel.packets.link import ip_packet
+from sentinel.erspan.decapsulate import Mirrored, decapsulate_outer
+from sentinel.packets.fragments import FragmentCounters
 from sentinel.packets.pcap import packets
+from sentinel.packets.reader import PacketReader
 
 
 @dataclass(slots=True)
@@ -44,31 +43,29 @@ def decap(paths: Iterable[Path], out: Path, application: str = "sentinel decap")
     with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         writer = _Writer(file, application)
         for path in paths:
-            reassembler = Reassembler()
+            reader = PacketReader()
             try:
-                _one(path, reassembler, writer, result)
+                _one(path, reader, writer, result)
             except RecordingError as error:
                 result.problems.append(str(error))
-            result.incomplete += reassembler.held_packets
-            _add(result.fragments, reassembler.counters)
+            result.incomplete += reader.fragments.held_packets
+            _add(result.fragments, reader.fragments.counters)
     return result
 
 
-def _one(path: Path, reassembler: Reassembler, writer: "_Writer", result: DecapResult) -> None:
+def _one(path: Path, reader: PacketReader, writer: "_Writer", result: DecapResult) -> None:
     for recorded in packets(path):
         result.recorded += 1
         try:
-            ip = ip_packet(recorded.link_type, recorded.data)
-            outer = reassembler.add(parse(ip), recorded.at) if ip is not None else None
-            if ip is None:
-                result.not_mirrored += 1
-            if outer is None:
+            packet = reader.read(recorded)
+            if packet is None:
                 continue
-            mirrored = decapsulate_outer(outer)
-        except NotMirroredError:
-            result.not_mirrored += 1
-        except DecodeError:
-            result.malformed += 1
+            mirrored = decapsulate_outer(packet)
+        except DecodeError as error:
+            if error.code in {"not_ip", "not_mirrored"}:
+                result.not_mirrored += 1
+            else:
+                result.malformed += 1
         else:
             result.mirrored += 1
             result.truncated += mirrored.truncated

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The outer IP header of mirrored packets: who sent it, and the octets behind it.
 
-RFC 791, RFC 8200. Link padding ends where the IP length says; extension headers are walked up to a fragment header,
-which is returned as such: what follows it can only be read once the packet is whole (``resume``).
+RFC 791, RFC 8200. Link padding ends where the IP length says. A length of 0 is what a recording on the sending host has
+for packets that its network card cuts into segments: such a packet reaches to the end of its frame. Extension headers
+are walked up to a fragment header, which is returned as such: what follows it can only be read once the packet is whole
+(``resume``).
 """
 
 import socket
@@ -79,6 +81,8 @@ def _ipv4(packet: bytes) -> Outer:
     header_length = (first & 0x0F) * 4
     if header_length < _IPV4.size:
         raise DecodeError("ip_length", f"IPv4 header length {header_length}, expected at least 20", 0)
+    if not total_length:
+        total_length = len(packet)
     if total_length < header_length:
         raise DecodeError("ip_length", f"IPv4 total length {total_length} is less than its header's {header_length}", 2)
     if len(packet) < header_length:
@@ -100,7 +104,7 @@ def _ipv6(packet: bytes) -> Outer:
     if len(packet) < _IPV6.size:
         raise DecodeError("truncated", "IPv6 header cut short", len(packet))
     payload_length, next_header, src, dst = _IPV6.unpack_from(packet)
-    end = _IPV6.size + payload_length
+    end = _IPV6.size + payload_length if payload_length else len(packet)
     return _walk(
         address_text(src),
         address_text(dst),

@@ -12,10 +12,10 @@ _IP = frozenset({0x0800, 0x86DD})
 _TAGS = frozenset({0x8100, 0x88A8, 0x9100, 0x9200})
 
 
-def ip_packet(link_type: int, data: bytes) -> bytes | None:
-    """The octets from the IP header on; ``None`` for a frame with something else.
+def ip_packet(link_type: int, data: bytes) -> bytes:
+    """Return the octets from the IP header on.
 
-    Raises ``DecodeError`` for an unknown link type or too many VLAN tags.
+    Raises ``DecodeError``: ``not_ip`` for another protocol, ``link_type``, or ``vlan_tags`` for too many of them.
     """
     if link_type == _ETHERNET:
         return _after_ether_type(data, 12)
@@ -23,20 +23,28 @@ def ip_packet(link_type: int, data: bytes) -> bytes | None:
         return data
     if link_type in {_NULL, _LOOP}:
         # The address family differs between systems and byte orders; the version nibble behind it doesn't.
-        return data[4:] if data[4:5] and data[4] >> 4 in {4, 6} else None
+        if data[4:5] and data[4] >> 4 in {4, 6}:
+            return data[4:]
+        raise DecodeError("not_ip", "neither IPv4 nor IPv6 behind the address family", 4)
     if link_type == _SLL:
         return _after_ether_type(data, 14)
     if link_type == _SLL2:
-        return data[20:] if int.from_bytes(data[:2]) in _IP else None
+        if (protocol := int.from_bytes(data[:2])) in _IP:
+            return data[20:]
+        raise _not_ip(protocol, 0)
     raise DecodeError("link_type", f"link type {link_type}, expected Ethernet, raw IP, loopback or Linux cooked", 0)
 
 
-def _after_ether_type(data: bytes, at: int) -> bytes | None:
+def _not_ip(ether_type: int, at: int) -> DecodeError:
+    return DecodeError("not_ip", f"protocol 0x{ether_type:04x}, expected IPv4 or IPv6", at)
+
+
+def _after_ether_type(data: bytes, at: int) -> bytes:
     for _ in range(MAX_OUTER_VLAN_TAGS + 1):
         ether_type = int.from_bytes(data[at : at + 2])
         if ether_type in _IP:
             return data[at + 2 :]
         if ether_type not in _TAGS:
-            return None
+            raise _not_ip(ether_type, at)
         at += 4
     raise DecodeError("vlan_tags", f"more than {MAX_OUTER_VLAN_TAGS} outer VLAN tags", at)

@@ -55,6 +55,7 @@ TEXTS: list[tuple[DecodeCode, Callable[[], object], str]] = [
     ("address", lambda: Cursor(b"\0\0\0\3").address(), "address type 3, expected 1 (IPv4), 2 (IPv6) or 0 (unknown)"),
     ("link_type", lambda: ip_packet(9999, b""), "link type 9999, expected Ethernet, raw IP, loopback or Linux cooked"),
     ("vlan_tags", lambda: ip_packet(1, bytes(12) + b"\x81\0\0\1" * 9), "more than 4 outer VLAN tags at offset 32"),
+    ("not_ip", lambda: ip_packet(1, bytes(12) + b"\x08\6"), "protocol 0x0806, expected IPv4 or IPv6 at offset 12"),
     ("ip_version", lambda: parse(b"\x55" + bytes(30)), "IP version 5, expected 4 or 6 at offset 0"),
     ("ip_length", lambda: parse(b"\x44" + bytes(30)), "IPv4 header length 16, expected at least 20 at offset 0"),
     (
@@ -110,8 +111,8 @@ TEXTS: list[tuple[DecodeCode, Callable[[], object], str]] = [
         "13 octets where an Ethernet frame should be at offset 4",
     ),
 ]
-# Told apart by earlier pieces alone; tests of fragments and of the reader meet them.
-ELSEWHERE = {"fragment_refused", "not_ip"}
+# Needs a refusal before it; the tests of fragments meet it.
+ELSEWHERE = {"fragment_refused"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ COVERED: dict[str, list[str]] = {
     "tables": ["sentinel.blacklist"],
     "keepers": ["sentinel.erspan"],
     "decoder": ["sentinel.sflow"],
-    "erspan": ["sentinel.erspan"],
+    "erspan": ["sentinel.erspan", "sentinel.packets"],
     "recordings": ["sentinel.packets", "sentinel.sflow.recorded", "sentinel.erspan"],
     "feeds": ["sentinel.blacklist"],
     "rules": ["switch_acl_api"],

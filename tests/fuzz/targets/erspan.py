@@ -87,11 +87,10 @@ def _packets(pieces: list[bytes]) -> None:
             decapsulate_gre(data, "10.0.0.1", "10.0.0.2")
         with suppress(DecodeError):
             packet = ip_packet(_LINK_TYPES[kind & 7], data)
-            if packet is not None:
-                attempt(packet)
-                outer = reassembler.add(parse(packet), now)
-                if outer is not None:
-                    inner_packet(decapsulate_outer(outer).frame)
+            attempt(packet)
+            outer = reassembler.add(parse(packet), now)
+            if outer is not None:
+                inner_packet(decapsulate_outer(outer).frame)
         assert reassembler.held_bytes <= MAX_BYTES
         assert reassembler.held_packets <= MAX_PACKETS
 

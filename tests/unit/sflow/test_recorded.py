@@ -3,12 +3,15 @@
 """The sFlow datagrams in recordings of every link type, in pieces and broken."""
 
 import io
+from collections import Counter
 from struct import pack
 
 import pytest
 
+from sentinel.errors import DecodeCode
+from sentinel.limits import MAX_FRAGMENTED_PACKETS
 from sentinel.packets.pcap import RecordedPacket, packets
-from sentinel.sflow import encode, recorded
+from sentinel.sflow import encode
 from sentinel.sflow.recorded import datagrams
 from tests.support.sflow import ethernet, ipv4, ipv6, pcap, udp
 
@@ -106,20 +109,36 @@ def test_ipv6_fragments_are_put_together() -> None:
     assert payloads(pcap(first, other, last, link_type=101)) == [SFLOW]
 
 
-def test_pieces_that_never_become_whole_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorded, "MAX_FRAGMENTED_PACKETS", 3)
-    endless = [ipv4(17, bytes(8), id=number, flags=0x2000) for number in range(100)]
+def at_once(*frames: bytes) -> list[bytes]:
+    recorded = (RecordedPacket(number, 1.0, 101, frame) for number, frame in enumerate(frames, 1))
+    return [each.payload for each in datagrams(recorded)]
+
+
+def test_pieces_that_never_become_whole_are_bounded() -> None:
+    endless = [ipv4(17, bytes(8), id=number, flags=0x2000) for number in range(100, 100 + MAX_FRAGMENTED_PACKETS)]
     split = pieces(16)
-    assert payloads(pcap(split[0], *endless[:2], *split[1:], link_type=101)) == [SFLOW]
-    assert payloads(pcap(split[0], *endless, *split[1:], link_type=101)) == []
-    monkeypatch.setattr(recorded, "MAX_FRAGMENT_BYTES", 100)
-    large = [ipv4(17, bytes(80), id=number, flags=0x2000) for number in range(5)]
-    fragments = recorded._Fragments()
-    for frame in large:
-        piece = recorded._ip_payload(frame)
-        assert piece is not None
-        assert fragments.add(piece) is None
-    assert fragments._octets == 80
+    assert at_once(split[0], *endless[1:], *split[1:]) == [SFLOW]
+    assert at_once(split[0], *endless, *split[1:]) == []
+
+
+def test_an_overlapping_packet_is_refused_and_what_cannot_be_read_is_counted() -> None:
+    forged = ipv4(17, b"\xff" * 16, id=7, flags=0x2000 | 1)
+    split = pieces(16)
+    frames = [split[0], forged, *split[1:], b"\x95" + bytes(40), IPV4]
+    passed_over: Counter[DecodeCode] = Counter()
+    found = list(datagrams(read(pcap(*frames, link_type=101)), passed_over))
+    assert [each.payload for each in found] == [SFLOW]
+    assert passed_over == {"fragment_overlap": 1, "fragment_refused": len(split) - 1, "ip_version": 1}
+    list(datagrams(read(pcap(ethernet(0x0806, bytes(28)))), passed_over))
+    list(datagrams(read(pcap(b"", link_type=9999)), passed_over))
+    assert (passed_over["not_ip"], passed_over["link_type"]) == (1, 1)
+
+
+def test_packets_without_a_length_reach_to_the_end_of_their_frame() -> None:
+    """As hosts record what their network card is to cut into segments."""
+    four, six = bytearray(IPV4), bytearray(IPV6)
+    four[2:4] = six[4:6] = bytes(2)
+    assert payloads(pcap(bytes(four), bytes(six), link_type=101)) == [SFLOW, SFLOW]
 
 
 def test_empty_and_overlapping_pieces_do_not_hang() -> None:

@@ -104,7 +104,7 @@ def test_one_rule_on_the_observing_switch_for_as_long_as_it_talks(make: Make) ->
 
     until(lambda: not fabric.rules()["leaf1"], what="gone after quiet")
     [ended] = until(lambda: fabric.sentinel.captures("ended"))
-    assert ended["note"] == "quiet"
+    assert ended["ending"] == "quiet"
     states = [e["capture"]["state"] for e in fabric.sentinel.events() if e["event_type"] == "capture"]
     assert states == ["installing", "active", "removing", "ended"]
     assert fabric.sentinel.process.stop() == 0
@@ -221,7 +221,7 @@ def test_a_list_that_drops_the_address_ends_the_capture_as_delisted(make: Make) 
     assert answer.ok, answer.text
     until(lambda: not fabric.rules()["leaf1"])
     [ended] = until(lambda: fabric.sentinel.captures("ended"))
-    assert ended["note"] == "delisted"
+    assert ended["ending"] == "delisted"
 
 
 def test_an_unlisted_pair_is_captured_when_a_person_asks_and_the_settings_allow_it(make: Make) -> None:

@@ -8,9 +8,9 @@ are walked up to a fragment header, which is returned as such: what follows it c
 (``resume``).
 """
 
-import socket
 import struct
 from functools import lru_cache
+from socket import AF_INET, AF_INET6, inet_ntop
 from typing import NamedTuple
 
 from sentinel.errors import DecodeError
@@ -52,7 +52,7 @@ class Outer(NamedTuple):
 @lru_cache(ADDRESS_TEXTS_KEPT)
 def address_text(address: bytes) -> str:
     """4 or 16 octets as ``inet_ntop`` writes them; a receiver meets the same few again and again."""
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+    return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
 
 
 def parse(packet: bytes) -> Outer:

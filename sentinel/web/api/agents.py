@@ -3,13 +3,20 @@
 """``/api/v1/agents``."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from flask import Blueprint, Response
 
+from sentinel import filters
 from sentinel.rows import AgentRow
 from sentinel.web import views
-from sentinel.web.api.routes import PREFIX, listed
+from sentinel.web.api.routes import PREFIX, listed, understands, wanted
+
+KEYS: filters.Keys = {
+    "agent": filters.Address(),
+    "switch": filters.Text(),
+}
 
 
 class Source(Protocol):
@@ -24,7 +31,10 @@ def blueprint(source: Source) -> Blueprint:
     api = Blueprint("agents", __name__, url_prefix=PREFIX)
 
     @api.get("/agents")
+    @understands("filter")
     def list_agents() -> Response:
-        return listed("agents", [views.row(each, "last_seen") for each in source.agents()])
+        passes = wanted(KEYS)
+        found = [each for each in source.agents() if passes(partial(getattr, each))]
+        return listed("agents", [views.row(each, "last_seen") for each in found])
 
     return api

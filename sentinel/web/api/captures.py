@@ -3,11 +3,13 @@
 """``/api/v1/captures``: what is mirrored, its packets, and requests to start, approve, extend and end."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import IO, Protocol, cast, get_args
 
 from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.wsgi import wrap_file
 
+from sentinel import filters
 from sentinel.limits import MAX_CAPTURE_REQUEST_S, PCAP_CHUNK_BYTES
 from sentinel.model import Capture, CaptureState
 from sentinel.rows import NotHere, Pcap, ReceivedRow
@@ -23,10 +25,23 @@ from sentinel.web.api.routes import (
     query,
     requester,
     understands,
+    wanted,
 )
 from sentinel.web.pcap import Joined, PcapStreams
 
 STATES: tuple[str, ...] = get_args(CaptureState)
+KEYS: filters.Keys = {
+    "state": filters.Choice(STATES),
+    "local_ip": filters.Address(),
+    "listed_ip": filters.Address(),
+    "ip": filters.Address(("local_ip", "listed_ip")),
+    "requested_by": filters.Text(),
+    "ending": filters.Text(),
+    "switch": filters.Text(),
+    "feed": filters.Text(),
+    "group": filters.Text(),
+    "prefix": filters.Address(),
+}
 
 
 class Source(Protocol):
@@ -73,14 +88,13 @@ def blueprint(source: Source, packets: Packets, streams: PcapStreams) -> Bluepri
         return [views.capture(each, packets.received(each.id), rates.get(each.id)) for each in found]
 
     @api.get("/captures")
-    @understands("state", "limit")
+    @understands("filter", "state", "limit")
     def list_captures() -> Response:
-        state, limit = inputs.choice(query(), "state", STATES), list_limit()
-        found = sorted(source.captures(), key=lambda each: each.created_at, reverse=True)
-        wanted = [each for each in found if state is None or each.state == state]
+        limit, passes = list_limit(), wanted(KEYS, "state")
+        found = [each for each in source.captures() if passes(partial(_field, each))]
         # Live ones come first, so that a limit never hides a rule that stands on a switch.
-        wanted.sort(key=lambda each: each.state == "ended")
-        return listed("captures", shown(wanted[:limit]), len(wanted), limit)
+        found.sort(key=lambda each: (each.state == "ended", -each.created_at))
+        return listed("captures", shown(found[:limit]), len(found), limit)
 
     @api.get("/captures/<capture_id>")
     def one_capture(capture_id: str) -> Response:
@@ -121,6 +135,15 @@ def blueprint(source: Source, packets: Packets, streams: PcapStreams) -> Bluepri
 
     _add_pcap(api, source, packets, streams)
     return api
+
+
+def _field(capture: Capture, name: str) -> filters.Value:
+    if name == "switch":
+        return [mirror.switch for mirror in capture.mirrors]
+    if name in {"feed", "group", "prefix"}:
+        return [getattr(indicator, name) for indicator in capture.indicators]
+    value: filters.Value = getattr(capture, name)
+    return value
 
 
 def _found(source: Source, capture_id: str) -> Capture:

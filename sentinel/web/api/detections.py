@@ -2,17 +2,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """``/api/v1/detections``."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol, get_args
 
 from flask import Blueprint, Response, jsonify
 
-from sentinel.model import Capture, Detection, Evidence
+from sentinel import filters
+from sentinel.model import Capture, Detection, Direction, Evidence
 from sentinel.web import inputs, views
-from sentinel.web.api.routes import PREFIX, list_limit, listed, not_found, query, understands
+from sentinel.web.api.routes import PREFIX, list_limit, listed, not_found, understands, wanted
+from sentinel.web.flowquery import PROTOCOLS
 
 STATES = ("open", "closed", "delisted")
 EVIDENCES: tuple[str, ...] = get_args(Evidence)
+KEYS: filters.Keys = {
+    "state": filters.Choice(STATES),
+    "evidence": filters.Choice(EVIDENCES),
+    "direction": filters.Choice(get_args(Direction)),
+    "local_ip": filters.Address(),
+    "listed_ip": filters.Address(),
+    "ip": filters.Address(("local_ip", "listed_ip")),
+    "port": filters.Number(65_535, fields=("src_port", "dst_port")),
+    "protocol": filters.Number(255, PROTOCOLS),
+    "feed": filters.Text(),
+    "group": filters.Text(),
+    "prefix": filters.Address(),
+    "agent": filters.Address(),
+}
 
 
 class Source(Protocol):
@@ -40,10 +57,10 @@ def blueprint(source: Source) -> Blueprint:
         ]
 
     @api.get("/detections")
-    @understands("state", "evidence", "local_ip", "listed_ip", "limit")
+    @understands("filter", "state", "evidence", "local_ip", "listed_ip", "limit")
     def list_detections() -> Response:
-        limit, wanted = list_limit(), _filter(query())
-        found = [each for each in source.detections() if wanted(each)]
+        limit, passes = list_limit(), wanted(KEYS, "state", "evidence", "local_ip", "listed_ip")
+        found = [each for each in source.detections() if passes(partial(_field, each))]
         found.sort(key=lambda each: each.last_seen, reverse=True)
         return listed("detections", shown(found[:limit]), len(found), limit)
 
@@ -58,12 +75,10 @@ def blueprint(source: Source) -> Blueprint:
     return api
 
 
-def _filter(given: Mapping[str, str]) -> Callable[[Detection], bool]:
-    wanted: dict[str, str | None] = {
-        "state": inputs.choice(given, "state", STATES),
-        "evidence": inputs.choice(given, "evidence", EVIDENCES),
-    }
-    for key in ("local_ip", "listed_ip"):
-        wanted[key] = inputs.address(given[key], key) if key in given else None
-    tests = {key: value for key, value in wanted.items() if value is not None}
-    return lambda each: all(getattr(each, key) == value for key, value in tests.items())
+def _field(detection: Detection, name: str) -> filters.Value:
+    if name == "agent":
+        return [observer.agent for observer in detection.observers]
+    if name in {"feed", "group", "prefix"}:
+        return [getattr(indicator, name) for indicator in detection.indicators]
+    value: filters.Value = getattr(detection, name)
+    return value

@@ -3,14 +3,23 @@
 """``/api/v1/feeds``: the lists, and requests to refresh one or to accept what is in quarantine."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 from flask import Blueprint, Response, jsonify
 
+from sentinel import filters
 from sentinel.model import Detection
 from sentinel.rows import FeedRow
 from sentinel.web import inputs, views
-from sentinel.web.api.routes import PREFIX, body, listed, requester
+from sentinel.web.api.routes import PREFIX, body, listed, requester, understands, wanted
+
+STATES = ("ok", "stale", "quarantined", "empty")
+KEYS: filters.Keys = {
+    "name": filters.Text(),
+    "state": filters.Choice(STATES),
+    "licence": filters.Text(),
+}
 
 
 class Source(Protocol):
@@ -31,8 +40,11 @@ def blueprint(source: Source, detections: Callable[[], Sequence[Detection]]) -> 
     api = Blueprint("feeds", __name__, url_prefix=PREFIX)
 
     @api.get("/feeds")
+    @understands("filter")
     def list_feeds() -> Response:
-        return listed("feeds", [views.feed(each) for each in source.feeds(detections())])
+        passes = wanted(KEYS)
+        found = [each for each in source.feeds(detections()) if passes(partial(getattr, each))]
+        return listed("feeds", [views.feed(each) for each in found])
 
     @api.post("/feeds/<name>/refresh")
     def refresh_feed(name: str) -> Response:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from flask import Flask, Response, g, jsonify, request
 
+from sentinel import filters
 from sentinel.limits import DEFAULT_LIST_ROWS, MAX_LIST_ROWS
 from sentinel.web import inputs
 from sentinel.web.answer import HttpError
@@ -41,6 +42,20 @@ def query() -> Mapping[str, str]:
     """Return the query of this request; every key is one the route understands."""
     found: Mapping[str, str] = g.query
     return found
+
+
+def wanted(keys: filters.Keys, *own: str) -> Callable[[filters.Getter], bool]:
+    """Return the test of a row by this request: its ``filter``, and those of its ``own`` query keys that it gives."""
+    given = query()
+    terms = [filters.exactly(key, _own_value(keys, key, given[key])) for key in own if key in given]
+    of_keys = inputs.filter_of_terms(terms, keys)
+    as_text = inputs.filter_of(given, keys)
+    return lambda get: of_keys.matches(get) and as_text.matches(get)
+
+
+def _own_value(keys: filters.Keys, key: str, text: str) -> str:
+    """Return the value of a query key of a list's own, which names one host if it is an address."""
+    return inputs.address(text, key) if isinstance(keys[key], filters.Address) else text
 
 
 def body(known: Collection[str] = frozenset()) -> dict[str, object]:

@@ -3,13 +3,24 @@
 """``/api/v1/switches``."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from functools import partial
+from typing import Protocol, get_args
 
 from flask import Blueprint, Response
 
+from sentinel import filters
+from sentinel.model import Role
 from sentinel.rows import SwitchRow
 from sentinel.web import views
-from sentinel.web.api.routes import PREFIX, listed
+from sentinel.web.api.routes import PREFIX, listed, understands, wanted
+
+STATES = ("ok", "degraded", "failing")
+KEYS: filters.Keys = {
+    "name": filters.Text(),
+    "role": filters.Choice(get_args(Role)),
+    "state": filters.Choice(STATES),
+    "agent": filters.Address(("agents",)),
+}
 
 
 class Source(Protocol):
@@ -24,7 +35,10 @@ def blueprint(source: Source) -> Blueprint:
     api = Blueprint("switches", __name__, url_prefix=PREFIX)
 
     @api.get("/switches")
+    @understands("filter")
     def list_switches() -> Response:
-        return listed("switches", [views.row(each, "answered_at") for each in source.switches()])
+        passes = wanted(KEYS)
+        found = [each for each in source.switches() if passes(partial(getattr, each))]
+        return listed("switches", [views.row(each, "answered_at") for each in found])
 
     return api

@@ -340,6 +340,22 @@ class Detection:
 Role = Literal["leaf", "spine", "border", "host"]
 CaptureState = Literal["wanted", "pending", "queued", "installing", "active", "removing", "failed", "ended"]
 MirrorState = Literal["planned", "installing", "active", "removing", "failed", "ended"]
+# Why a capture ends. ``capture/ending.py`` has one row for each: its text, and whether its pair is held back.
+Ending = Literal[
+    "quiet",
+    "longest",
+    "delisted",
+    "closed",
+    "stopped",
+    "evicted",
+    "flood",
+    "overload",
+    "switch_gone",
+    "allowed",
+    "never_capture",
+    "workload_gone",
+    "selftest",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +392,8 @@ class Capture:
 
     ``evidence_at`` is when a sample or a rise of the rule's counter last showed that the pair talks. ``note`` says in
     words why the capture is in its state (what it waits for, why it failed, why it ended). ``ending`` is set once it is
-    decided that the capture ends, and is the reason.
+    decided that the capture ends, and is the reason; ``ending_note`` is that reason in words, which ``note`` repeats
+    unless there is more to report, such as a rule that cannot be removed yet.
     """
 
     id: str
@@ -391,5 +408,6 @@ class Capture:
     indicators: tuple[Indicator, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     note: str = ""
-    ending: str = ""
+    ending: Ending | None = None
+    ending_note: str = ""
     ended_at: float | None = None

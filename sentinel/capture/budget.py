@@ -84,17 +84,17 @@ class Budget:
         loads = self._loads.get(switch, {})
         return sorted(loads, key=lambda capture_id: (-loads[capture_id], capture_id))
 
-    def over(self, switch: str) -> str:
-        """What is over its limit now; empty where nothing is."""
-        return self.refusal(switch, 0)
+    def over(self, switch: str) -> str | None:
+        """What is over its limit now, in words; ``None`` where nothing is."""
+        return self.shortage(switch, 0)
 
-    def refusal(self, switch: str, more_bps: int) -> str:
-        """Why so much more does not fit; empty where it does."""
+    def shortage(self, switch: str, more_bps: int) -> str | None:
+        """Why so much more does not fit, in words; ``None`` where it does."""
         if self.short(switch, more_bps) > 0:
             return f"{switch} would mirror more than {rate_text(self._per_switch)}"
         if self.short_in_all(more_bps) > 0:
             return f"the ERSPAN destination would get more than {rate_text(self._in_all)}"
-        return ""
+        return None
 
     def short(self, switch: str, more_bps: int) -> int:
         """How many bit/s the switch is short of for so much more; zero or less where it fits."""

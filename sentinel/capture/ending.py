@@ -2,27 +2,62 @@
 # SPDX-License-Identifier: Apache-2.0
 """How captures and single mirrors end: the rule is removed until the switch says so or its lease is surely over."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from sentinel import limits
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
 from sentinel.capture.budget import Budget
 from sentinel.capture.ledger import LIVE_MIRROR_STATES, NEVER, Ledger, Track
-from sentinel.capture.policy import Policy, Refusal, rate_text
+from sentinel.capture.policy import Policy, Refusal, RefusalReason, rate_text
 from sentinel.capture.switchbook import SwitchBook
-from sentinel.model import Capture, Mirror
+from sentinel.model import Capture, Ending, Mirror
+
+# What was ended for its load comes back no sooner.
+OVERLOAD_HOLD_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class EndingRule:
+    """What an ending entails. ``text`` is its reason in words where the caller has none that says more.
+
+    ``hold``: how long the pair is not captured again, ``"longest"`` as long as a capture may last, over a restart too,
+    ``"overload"`` for ``OVERLOAD_HOLD_S``. ``refusal`` is the reason a held pair is refused for.
+    """
+
+    text: str
+    hold: Literal["longest", "overload"] | None = None
+    refusal: RefusalReason = "held"
+
+
+ENDINGS: Mapping[Ending, EndingRule] = {
+    "quiet": EndingRule("quiet"),
+    "longest": EndingRule("longest reached", hold="longest"),
+    "delisted": EndingRule("delisted"),
+    "closed": EndingRule("the detection closed"),
+    "stopped": EndingRule("stopped", hold="longest"),
+    "evicted": EndingRule("evicted"),
+    "flood": EndingRule("flood", hold="longest", refusal="flood"),
+    "overload": EndingRule("overload", hold="overload"),
+    "switch_gone": EndingRule("the switch is gone"),
+    "allowed": EndingRule("allowed"),
+    "never_capture": EndingRule("in never_capture"),
+    "workload_gone": EndingRule("the workload is gone"),
+    "selftest": EndingRule("the self-test is over"),
+}
 
 
 class Holds:
     """Pairs that are not captured again for a while, and why."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, str], tuple[float, str]] = {}
+        self._held: dict[tuple[str, str], tuple[float, Ending, str]] = {}
 
-    def hold(self, pair: tuple[str, str], until: float, why: str) -> None:
+    def hold(self, pair: tuple[str, str], until: float, ending: Ending, why: str) -> None:
         self._held.pop(pair, None)
-        self._held[pair] = (until, why)
+        self._held[pair] = (until, ending, why)
         while len(self._held) > limits.MAX_HELD_PAIRS:
             del self._held[next(iter(self._held))]
 
@@ -30,11 +65,13 @@ class Holds:
         self._held.pop(pair, None)
 
     def refusal(self, pair: tuple[str, str], now: it.Now) -> Refusal | None:
-        until, why = self._held.get(pair, (0.0, ""))
+        held = self._held.get(pair)
+        if held is None:
+            return None
+        until, ending, why = held
         if until > now.mono:
-            text = f"{why}; not captured again for {_minutes(until - now.mono)}"
-            return Refusal("flood", text) if why.startswith("flood") else Refusal("held", text)
-        self._held.pop(pair, None)
+            return Refusal(ENDINGS[ending].refusal, f"{why}; not captured again for {_minutes(until - now.mono)}")
+        del self._held[pair]
         return None
 
 
@@ -49,14 +86,17 @@ class Ender:
         self.holds = Holds()
         self.freed: set[str] = set()
 
-    def end(self, track: Track, why: str, now: it.Now, *, hold_s: float = 0.0) -> None:
-        """The whole capture."""
+    def end(self, track: Track, ending: Ending, now: it.Now, why: str | None = None) -> None:
+        """The whole capture; ``why`` in words, where there is more to say than the ending's own text."""
         if track.ending:
             return
-        track.capture = replace(track.capture, ending=why)
-        self._ledger.count("ended_" + why.split(" ", maxsplit=1)[0].rstrip(",:"))
-        if hold_s:
-            self.holds.hold(track.pair, now.mono + hold_s, why)
+        rule = ENDINGS[ending]
+        why = why or rule.text
+        track.capture = replace(track.capture, ending=ending, ending_note=why)
+        self._ledger.count_ended(ending)
+        if rule.hold is not None:
+            hold_s = self._policy.longest_s if rule.hold == "longest" else OVERLOAD_HOLD_S
+            self.holds.hold(track.pair, now.mono + hold_s, ending, why)
         removals = [command for mirror in track.capture.mirrors for command in self._take(track, mirror)]
         if not self.finish_if_done(track, now) and track.capture.state != "queued":
             self._ledger.state(track, "removing", why, now)
@@ -64,7 +104,7 @@ class Ender:
 
     def flood(self, track: Track, now: it.Now) -> None:
         why = f"flood of some {rate_text(track.rate.bps)}: sFlow shows it, a mirror only repeats it"
-        self.end(track, why, now, hold_s=self._policy.longest_s)
+        self.end(track, "flood", now, why)
 
     def leave(self, track: Track, switch: str, note: str, now: it.Now) -> None:
         """One mirror; the capture goes on elsewhere."""
@@ -107,7 +147,7 @@ class Ender:
         if mirror.state == "removing":
             self._ledger.mirror(track, mirror.switch, "failed", error=detail)
         if track.ending and track.capture.state != "queued":
-            self._ledger.state(track, "failed", f"{track.ending}; not removed yet: {detail}", now)
+            self._ledger.state(track, "failed", f"{track.capture.ending_note}; not removed yet: {detail}", now)
         else:
             self._ledger.record(track, None, now)
         self._ledger.wake(track, retry.at)
@@ -129,7 +169,7 @@ class Ender:
                 self._ledger.mirror(track, mirror.switch, "removing")
                 removals.append(do.Remove(mirror.switch, mirror.rule))
         if removals and track.ending and track.capture.state == "failed":
-            self._ledger.state(track, "removing", track.ending, now)
+            self._ledger.state(track, "removing", track.capture.ending_note, now)
         self._ledger.out += removals
         self.finish_if_done(track, now)
         return again
@@ -141,9 +181,9 @@ class Ender:
             return True
         self._ledger.forget(track)
         if track.capture.state in {"installing", "active"}:
-            self._ledger.state(track, "removing", track.ending, now)
+            self._ledger.state(track, "removing", track.capture.ending_note, now)
         track.capture = replace(track.capture, ended_at=now.wall)
-        self._ledger.state(track, "ended", track.ending, now)
+        self._ledger.state(track, "ended", track.capture.ending_note, now)
         return True
 
     def _release(self, switch: str, rule: str, track: Track) -> None:
@@ -159,11 +199,11 @@ class Ender:
     # --- an earlier run --------------------------------------------------------------------------
 
     def restore_hold(self, capture: Capture, now: it.Now) -> None:
-        """What was stopped by hand or reached its longest is held back over a restart, too."""
+        """What is held back for ``longest`` is so over a restart, too."""
         left = min(self._policy.longest_s, self._policy.longest_s - (now.wall - (capture.ended_at or 0.0)))
-        if left > 0 and capture.note.startswith(("stopped", "longest", "flood")):
+        if left > 0 and capture.ending is not None and ENDINGS[capture.ending].hold == "longest":
             pair = min(capture.local_ip, capture.listed_ip), max(capture.local_ip, capture.listed_ip)
-            self.holds.hold(pair, now.mono + left, capture.note)
+            self.holds.hold(pair, now.mono + left, capture.ending, capture.ending_note)
 
 
 def _minutes(seconds: float) -> str:

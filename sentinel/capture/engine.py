@@ -118,13 +118,6 @@ class CaptureEngine:
         track = self._ledger.by_pair.get((min(a, b), max(a, b)))
         return track.capture if track else None
 
-    def ends_in_s(self, capture_id: str, now: it.Now) -> float | None:
-        """Seconds until the capture ends if nothing more is seen of the pair."""
-        track = self._ledger.tracks.get(capture_id)
-        if track is None:
-            return None
-        return max(0.0, min(track.ends, track.evidence + self.policy.quiet_s) - now.mono)
-
     def room(self, switch: str) -> int:
         """How many more ACL entries the switch may take."""
         return self.book.room(switch)
@@ -180,7 +173,7 @@ class CaptureEngine:
         if track and event.delisted and track.capture.requested_by == "policy":
             self._ender.end(track, "delisted", now)
         elif track and track.capture.state == "pending":
-            self._ender.end(track, "the detection closed", now)
+            self._ender.end(track, "closed", now)
 
     def _refusal_of_pair(self, detection: Detection, now: it.Now) -> Refusal | None:
         refusal = (
@@ -242,7 +235,7 @@ class CaptureEngine:
     def _refuse(self, detection: Detection, refusal: Refusal) -> None:
         known = self.refusals.get(detection.id)
         if known is None or known.reason != refusal.reason:
-            self._ledger.count("refused_" + refusal.reason)
+            self._ledger.count_refused(refusal.reason)
         self.refusals[detection.id] = refusal
         self.refusals.move_to_end(detection.id)
         while len(self.refusals) > limits.MAX_REFUSALS_KEPT:
@@ -279,7 +272,7 @@ class CaptureEngine:
     def _stop_requested(self, event: it.StopRequested, now: it.Now) -> None:
         track = self._ledger.tracks.get(event.capture_id)
         if track:
-            self._ender.end(track, f"stopped by {event.by}", now, hold_s=self.policy.longest_s)
+            self._ender.end(track, "stopped", now, f"stopped by {event.by}")
 
     def _extended(self, event: it.Extended, now: it.Now) -> None:
         track = self._ledger.tracks.get(event.capture_id)
@@ -358,7 +351,7 @@ class CaptureEngine:
     def _tick_one(self, track: Track, now: it.Now) -> None:
         if not track.ending:
             if now.mono >= track.ends:
-                self._ender.end(track, "longest reached", now, hold_s=self.policy.longest_s)
+                self._ender.end(track, "longest", now)
             elif now.mono - track.evidence >= self.policy.quiet_s:
                 self._end_if_quiet(track, now)
         again = self._ender.retry(track, now)
@@ -381,7 +374,7 @@ class CaptureEngine:
         request failed may be there all the same.
         """
         since = track.evidence + self.policy.quiet_s
-        silent = ""
+        silent: str | None = None
         for mirror in track.staying():
             polled = self.book.polled(mirror.switch)
             read = polled >= since and polled > track.installed.get(mirror.switch, 0.0)
@@ -391,9 +384,8 @@ class CaptureEngine:
                 self.book.renew_now(mirror.switch, now)
                 return
             silent = mirror.switch
-        self._ender.end(
-            track, f"quiet, and {silent} does not answer: its lease ends the rule" if silent else "quiet", now
-        )
+        why = None if silent is None else f"quiet, and {silent} does not answer: its lease ends the rule"
+        self._ender.end(track, "quiet", now, why)
 
     def _reconcile(self, event: it.Reconcile, now: it.Now) -> None:
         del event
@@ -437,9 +429,9 @@ class CaptureEngine:
             self._ledger.count("switch_unknown")
             mirrors = tuple(replace(m, state="ended") if m is mirror else m for m in track.capture.mirrors)
             track.capture = replace(track.capture, mirrors=mirrors)
-            if not track.staying():
-                why = track.ending or f"{mirror.switch} is no longer a switch of ours: its lease ends the rule"
-                track.capture = replace(track.capture, ending=why)
+            if not track.staying() and track.ending is None:
+                why = f"{mirror.switch} is no longer a switch of ours: its lease ends the rule"
+                track.capture = replace(track.capture, ending="switch_gone", ending_note=why)
             return
         self.book.hold(mirror.switch, mirror.rule, track.capture.id, now)
         self.budget.carry(mirror.switch, track.capture.id, track.rate.bps)

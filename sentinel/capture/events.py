@@ -137,7 +137,7 @@ class Renewed:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Everything on the switch, with what it says about reaching the ERSPAN destination (empty: reachable).
+    """Everything on the switch, with why it cannot reach the ERSPAN destination (``None``: it can).
 
     ``max_rules`` bounds the entries of all owners; ``tcam_free`` is what its table has left, where it tells.
     """
@@ -146,7 +146,7 @@ class Listed:
     rules: Mapping[str, RuleOnSwitch]
     ipv6: bool
     max_rules: int
-    unreachable: str = ""
+    unreachable: str | None = None
     tcam_free: int | None = None
 
 

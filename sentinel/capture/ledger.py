@@ -14,11 +14,12 @@ from typing import Any
 
 from sentinel.capture import commands as do
 from sentinel.capture.budget import Rate
+from sentinel.capture.counters import Kind, engine_counters
 from sentinel.capture.events import Now
 from sentinel.capture.lifecycle import check_capture, check_mirror
 from sentinel.capture.planner import Seen
-from sentinel.capture.policy import Refusal, Urgency
-from sentinel.model import Capture, CaptureState, Detection, Mirror, MirrorState
+from sentinel.capture.policy import Refusal, RefusalReason, Urgency
+from sentinel.model import Capture, CaptureState, Detection, Ending, Mirror, MirrorState
 
 LIVE_MIRROR_STATES = ("installing", "active", "removing", "failed")
 RETRY_FIRST_S = 1.0
@@ -110,7 +111,7 @@ class Track:
         self.recent_at = now.mono
 
     @property
-    def ending(self) -> str:
+    def ending(self) -> Ending | None:
         return self.capture.ending
 
     @property
@@ -126,7 +127,7 @@ class Track:
 
     def going(self, switch: str) -> bool:
         """Whether that switch's mirror is to be taken away."""
-        return bool(self.capture.ending) or switch in self.leaving
+        return self.capture.ending is not None or switch in self.leaving
 
     def staying(self) -> list[Mirror]:
         """The mirrors that are wanted, in the order they were placed."""
@@ -144,7 +145,7 @@ class Ledger:
     def __init__(self) -> None:
         self.tracks: dict[str, Track] = {}
         self.by_pair: dict[tuple[str, str], Track] = {}
-        self.counters: dict[str, int] = {}
+        self.counters = engine_counters()
         self.refusals: OrderedDict[str, Refusal] = OrderedDict()
         self.out: list[do.Command] = []
         self._heap: list[tuple[float, int, str]] = []
@@ -158,8 +159,14 @@ class Ledger:
         del self.tracks[track.capture.id]
         self.by_pair.pop(track.pair, None)
 
-    def count(self, what: str, by: int = 1) -> None:
-        self.counters[what] = self.counters.get(what, 0) + by
+    def count(self, kind: Kind) -> None:
+        self.counters[kind] += 1
+
+    def count_refused(self, reason: RefusalReason) -> None:
+        self.counters[f"refused_{reason}"] += 1
+
+    def count_ended(self, ending: Ending) -> None:
+        self.counters[f"ended_{ending}"] += 1
 
     # --- changes ---------------------------------------------------------------------------------
 
@@ -169,7 +176,7 @@ class Ledger:
         old = mirrors[at]
         if old.state != state:
             check_mirror(old.state, state)
-            self.count(f"mirror_edge_{old.state}_{state}")
+            self.counters[f"mirror_edge_{old.state}_{state}"] += 1
         mirrors[at] = replace(old, state=state, **changes)
         track.capture = replace(track.capture, mirrors=tuple(mirrors))
 
@@ -180,7 +187,7 @@ class Ledger:
             self.note(track, note, now)
             return
         check_capture(old, state)
-        self.count(f"edge_{old}_{state}")
+        self.counters[f"edge_{old}_{state}"] += 1
         track.capture = replace(track.capture, state=state, note=note)
         self.record(track, old, now)
 

@@ -21,8 +21,6 @@ from sentinel.model import Detection, Mirror, Switch
 # Samples elsewhere, and readings of the counter without a rise, before a pair is believed to have moved.
 MOVE_SAMPLES = 2
 MOVE_POLLS = 2
-# What was ended for its load comes back no sooner.
-OVERLOAD_HOLD_S = 300.0
 QUEUE_CHECK_S = 30.0
 # The queue of those that wait for bit/s at the ERSPAN destination; no switch has this name.
 AT_DESTINATION = ""
@@ -67,20 +65,19 @@ class Placer:
             self._wait(track, names.detail, (), now)
             return
         busy = {m.switch for m in track.capture.mirrors if m.state == "removing"}
-        why = ""
+        why: str | None = None
         for name in names:
             if name in busy:
                 why = why or f"waits until {name} has removed its rule"
                 continue
             shortage = self._shortage(track, name)
-            if not shortage:
+            if shortage is None:
                 self._put(track, name, f"installing on {name}", now)
                 return
             why = why or shortage
         self._ledger.count("over_budget")
-        if self._evict_for(track, names, now):
-            why += "; another capture makes room"
-        self._wait(track, why, names, now)
+        makes_room = "; another capture makes room" if self._evict_for(track, names, now) else ""
+        self._wait(track, f"{why}{makes_room}", names, now)
 
     def _names_for(self, track: Track) -> list[str] | Refusal:
         """A restored capture knows only the switch it had."""
@@ -89,15 +86,15 @@ class Placer:
         had = [m.switch for m in track.capture.mirrors if self._book.get(m.switch) and m.switch not in track.excluded]
         return had[-1:] or Refusal("no_switch", "waits to be sampled again")
 
-    def _shortage(self, track: Track, name: str) -> str:
-        """What the switch, or the destination, has too little of for this mirror; empty where it fits."""
+    def _shortage(self, track: Track, name: str) -> str | None:
+        """What the switch, or the destination, has too little of for this mirror; ``None`` where it fits."""
         if rule_name(track.capture.id) in self._book.held(name):
-            return ""
+            return None
         if not self._book.known(name):
             return f"{name} has not told yet what it holds"
         if self._book.room(name) < ENTRIES_PER_MIRROR:
             return f"{name} has no room for {ENTRIES_PER_MIRROR} more entries"
-        return self._budget.refusal(name, track.rate.bps)
+        return self._budget.shortage(name, track.rate.bps)
 
     def _put(self, track: Track, name: str, note: str, now: it.Now) -> None:
         """Install there; a failed mirror elsewhere is not waited for."""
@@ -204,7 +201,7 @@ class Placer:
         if now.mono < track.evicting_until:
             return True
         for name in names:
-            if not self._book.known(name) or self._book.trouble(name):
+            if not self._book.known(name) or self._book.trouble(name) is not None:
                 continue
             victims = self._evictor.victims(track, name, now)
             if victims:
@@ -213,7 +210,7 @@ class Placer:
                 for victim in victims:
                     less = victim.urgency.level < track.urgency.level
                     why = "is more urgent" if less else "was not mirrored yet"
-                    self._ender.end(victim, f"evicted for {pair}, which {why}", now)
+                    self._ender.end(victim, "evicted", now, f"evicted for {pair}, which {why}")
                 return True
         return False
 
@@ -273,7 +270,11 @@ class Placer:
             if isinstance(names, Refusal):
                 continue
             name = names[0]
-            if self._book.trouble(name) or track.mirror_live(name) or self._shortage(track, name):
+            if (
+                self._book.trouble(name) is not None
+                or track.mirror_live(name)
+                or self._shortage(track, name) is not None
+            ):
                 continue
             self._ledger.count("replanned")
             self._move(track, switch, name, f"{switch} does not answer; moved to {name}", now)
@@ -324,11 +325,11 @@ class Placer:
         names = self.candidates(track.detection, track.excluded)
         able = [] if isinstance(names, Refusal) else names
         name = second_vantage(first, recent, able)
-        if name is None or track.mirror_live(name) or self._book.trouble(name):
+        if name is None or track.mirror_live(name) or self._book.trouble(name) is not None:
             return
         track.retry_at = now.mono + QUEUE_CHECK_S
         shortage = self._shortage(track, name)
-        if shortage:
+        if shortage is not None:
             self._ledger.count("second_no_room")
             self._ledger.note(track, f"mirrored by {first}, one direction only: {shortage}", now)
             return
@@ -354,7 +355,7 @@ class Placer:
         recent = _grown(track.seen, track.recent_before)
         able = [] if isinstance(names, Refusal) else [n for n in names if n != switch and n in recent]
         name = next((n for n in able if recent[n].samples and not track.mirror_live(n)), None)
-        if name is None or self._shortage(track, name):
+        if name is None or self._shortage(track, name) is not None:
             return
         self._ledger.count("moved")
         self._move(track, switch, name, f"the pair moved from {switch} to {name}", now)
@@ -378,13 +379,13 @@ class Placer:
 
     def _relieve(self, switch: str, now: it.Now) -> None:
         why = self._budget.over(switch)
-        if not why:
+        if why is None:
             return
         tracks = [self._ledger.tracks[i] for i in self._budget.heaviest(switch) if i in self._ledger.tracks]
         for track in sorted((t for t in tracks if not t.ending), key=lambda t: (t.urgency.level, -t.rate.bps)):
-            self._ender.end(track, f"overload: {why}", now, hold_s=OVERLOAD_HOLD_S)
+            self._ender.end(track, "overload", now, f"overload: {why}")
             self._budget.carry_everywhere(track.capture.id, tuple(m.switch for m in track.capture.mirrors), 0)
-            if not self._budget.over(switch):
+            if self._budget.over(switch) is None:
                 return
 
 

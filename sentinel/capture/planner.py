@@ -22,8 +22,8 @@ class View:
     """What the planner knows of a switch beside its inventory line."""
 
     room: int
-    trouble: str = ""
-    unreachable: str = ""
+    trouble: str | None = None
+    unreachable: str | None = None
 
 
 @dataclass(slots=True)
@@ -62,7 +62,9 @@ def ineligible(
     if ":" in detection.local_ip and not switch.ipv6:
         return Refusal("no_ipv6", f"{switch.name} takes no IPv6 rules")
     why = view(switch.name).unreachable
-    return Refusal("unreachable", f"{switch.name} cannot reach the ERSPAN destination: {why}") if why else None
+    return (
+        Refusal("unreachable", f"{switch.name} cannot reach the ERSPAN destination: {why}") if why is not None else None
+    )
 
 
 def candidates(
@@ -95,7 +97,7 @@ def candidates(
 
     def rank(name: str) -> tuple[bool, bool, int, int, str]:
         seen = view(name)
-        return bool(seen.trouble), seen.room <= 0, _ROLE_RANK[switches[name].role], -samples[name], name
+        return seen.trouble is not None, seen.room <= 0, _ROLE_RANK[switches[name].role], -samples[name], name
 
     return sorted(samples, key=rank)
 

@@ -16,6 +16,25 @@ _EVIDENCE_RANK: dict[Evidence, int] = {"contacted": 0, "answered": 1, "initiated
 _DIRECTION_RANK: dict[Direction, int] = {"inbound": 0, "transit": 0, "outbound": 1, "both": 2}
 # Samples from which a rate is believed: its error is 196·√(1/30) = 36 % (sflow.org, "Packet Sampling Basics").
 FLOOD_SAMPLES = 30
+RefusalReason = Literal[
+    "direction",
+    "evidence",
+    "flood",
+    "held",
+    "min_bytes",
+    "min_samples",
+    "never_capture",
+    "no_ipv6",
+    "no_observer",
+    "no_switch",
+    "not_a_host",
+    "only_inside",
+    "protected",
+    "rate",
+    "refused",
+    "too_many",
+    "unreachable",
+]
 # What is believed, of 100, of a feed whose descriptor does not say.
 CONFIDENCE_UNSAID = 50
 
@@ -75,7 +94,7 @@ class Policy:
 class Refusal:
     """Why not: ``reason`` is a counter's label, ``detail`` the sentence on screen."""
 
-    reason: str
+    reason: RefusalReason
     detail: str
 
 

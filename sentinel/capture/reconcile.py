@@ -47,7 +47,7 @@ class Reconciler:
                 changes.append(self._restore(track, mirror, now))
         for rule in filter(is_ours, found):
             self._ledger.count("orphans_removed")
-            self._book.stray(switch, rule)
+            self._book.orphan(switch, rule)
             changes.append(do.Remove(switch, rule))
         self._send(switch, changes)
 

@@ -7,6 +7,7 @@ Every failure is a ``StoreError``; nothing is guessed from a database that canno
 
 import contextlib
 import json
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -17,11 +18,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from sentinel.capture.migration import keep_copy, migrate, stored_version
 from sentinel.errors import StoreError
 from sentinel.limits import STORE_LOG_PAGES
 from sentinel.model import Capture, Indicator, Mirror
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # Captures per statement; SQLite takes 32,766 values in one, older ones 999.
 BATCH = 500
 
@@ -41,7 +43,8 @@ _capture = sa.Table(
     sa.Column("ends_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float, nullable=True, index=True),
     sa.Column("note", sa.Text, nullable=False),
-    sa.Column("ending", sa.Text, nullable=False),
+    sa.Column("ending", sa.String(16), nullable=True),
+    sa.Column("ending_note", sa.Text, nullable=False),
     sa.Column("indicators", sa.Text, nullable=False),
 )
 _mirror = sa.Table(
@@ -91,7 +94,10 @@ class Store:
         self._saving: tuple[str, ...] = ()
 
     def open(self) -> None:
-        """Create or check the schema; a newer one than ours is refused rather than guessed at."""
+        """Create the schema, or bring an older one up to date; a newer one is refused rather than guessed at.
+
+        An older SQLite file is kept as ``<name>.v<version>`` beside it.
+        """
         try:
             if sa.make_url(self._url).get_backend_name() == "sqlite":
                 engine = sa.create_engine(self._url, paramstyle="named")
@@ -101,15 +107,14 @@ class Store:
             # Once: to find a statement's words takes longer than to execute it, and a switch's request waits for both.
             self._saving = tuple(str(one.compile(dialect=engine.dialect)) for one in _SAVING)
             with engine.begin() as db:
-                _metadata.create_all(db)
-                version = db.execute(sa.select(_meta.c.schema_version)).scalar()
-                if version is None:
-                    db.execute(_meta.insert().values(schema_version=SCHEMA_VERSION))
+                _bring_up_to_date(db)
+        except StoreError:
+            engine.dispose()
+            raise
         except SQLAlchemyError as error:
             raise _store_error("cannot be opened", error) from error
-        if version not in {None, SCHEMA_VERSION}:
-            engine.dispose()
-            raise StoreError(f"store: schema version {version}, this program knows {SCHEMA_VERSION}; use the newer one")
+        except (OSError, sqlite3.Error) as error:
+            raise _store_error("cannot be copied before its schema is migrated", error) from error
         self._engine = engine
         # What a process that was killed left in the log would be read at every start until somebody syncs. A disk that
         # does not take it now is complained of by the next sync.
@@ -200,6 +205,31 @@ class Store:
         if self._engine is None:
             raise StoreError("store: not open")
         return self._engine
+
+
+def _bring_up_to_date(db: sa.Connection) -> None:
+    version = stored_version(db)
+    if version is not None and version != SCHEMA_VERSION:
+        if db.dialect.name == "sqlite":
+            # The driver begins no transaction for a change of a table by itself.
+            db.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            db.exec_driver_sql("LOCK TABLE meta")
+        # Another process may have been first.
+        version = stored_version(db)
+    if version is not None and version > SCHEMA_VERSION:
+        raise StoreError(
+            f"store: schema version {version}, this program knows {SCHEMA_VERSION}: install the newer program, or "
+            'go back to the database of before its upgrade (deploy/OPERATIONS.md, "Upgrade")'
+        )
+    if version is not None and version < SCHEMA_VERSION:
+        path = db.engine.url.database
+        if db.dialect.name == "sqlite" and path and Path(path).exists():
+            keep_copy(Path(path), version)
+        migrate(db, version)
+    _metadata.create_all(db)
+    if version is None:
+        db.execute(_meta.insert().values(schema_version=SCHEMA_VERSION))
 
 
 def _sqlite_settings(connection: Any, record: object) -> None:

@@ -29,7 +29,7 @@ class _Page:
     shim_rules: int = 2**31
     held: dict[str, str] = field(default_factory=dict)
     leased: dict[str, float] = field(default_factory=dict)
-    strays: set[str] = field(default_factory=set)
+    orphans: set[str] = field(default_factory=set)
     foreign_entries: int = 0
     tcam_free: int | None = None
     entries_then: int = 0
@@ -40,8 +40,8 @@ class _Page:
     polled: float = float("-inf")
     failures: int = 0
     silent_since: float | None = None
-    trouble: str = ""
-    unreachable: str = ""
+    trouble: str | None = None
+    unreachable: str | None = None
     bulk_failed: bool = False
 
 
@@ -86,7 +86,7 @@ class SwitchBook:
         page = self._pages[name]
         page.held[rule] = capture_id
         page.leased[rule] = now.mono
-        page.strays.discard(rule)
+        page.orphans.discard(rule)
         self._schedule(page)
 
     def release(self, name: str, rule: str) -> None:
@@ -95,11 +95,11 @@ class SwitchBook:
         if page:
             page.held.pop(rule, None)
             page.leased.pop(rule, None)
-            page.strays.discard(rule)
+            page.orphans.discard(rule)
 
-    def stray(self, name: str, rule: str) -> None:
+    def orphan(self, name: str, rule: str) -> None:
         """A rule of ours that no capture knows; it takes its entries until the switch says it is gone."""
-        self._pages[name].strays.add(rule)
+        self._pages[name].orphans.add(rule)
 
     def max_rules(self, name: str) -> int:
         return self._pages[name].max_rules
@@ -107,7 +107,7 @@ class SwitchBook:
     def entries(self, name: str) -> int:
         """ACL entries of ours that are there, or may be."""
         page = self._pages[name]
-        return ENTRIES_PER_MIRROR * (len(page.held) + len(page.strays))
+        return ENTRIES_PER_MIRROR * (len(page.held) + len(page.orphans))
 
     def room(self, name: str) -> int:
         """How many more ACL entries the switch may take, by its inventory line, its shim and its TCAM."""
@@ -131,15 +131,17 @@ class SwitchBook:
         page.shim_rules = min(page.shim_rules, page.foreign_entries + holds)
         self.list_now(name)
 
-    def trouble(self, name: str) -> str:
+    def trouble(self, name: str) -> str | None:
+        """Why its last request failed; ``None`` where it did not."""
         return self._pages[name].trouble
 
-    def unreachable(self, name: str) -> str:
+    def unreachable(self, name: str) -> str | None:
+        """Why it cannot reach the ERSPAN destination; ``None`` where it can, or did not tell."""
         return self._pages[name].unreachable
 
     def all_unreachable(self) -> list[str]:
         """The switches that cannot reach the ERSPAN destination, as far as they told."""
-        return [name for name, page in self._pages.items() if page.unreachable and not page.asking]
+        return [name for name, page in self._pages.items() if page.unreachable is not None and not page.asking]
 
     def known(self, name: str) -> bool:
         """Whether it ever told this process what it holds: an orphan there may be of the very pair that is wanted."""
@@ -155,7 +157,7 @@ class SwitchBook:
         if page:
             page.failures = 0
             page.silent_since = None
-            page.trouble = ""
+            page.trouble = None
 
     def leased(self, name: str, rules: Iterable[str], now: Now) -> None:
         page = self._pages[name]
@@ -175,7 +177,7 @@ class SwitchBook:
         name: str,
         ipv6: bool,
         max_rules: int,
-        unreachable: str,
+        unreachable: str | None,
         now: Now,
         *,
         foreign_entries: int = 0,
@@ -241,7 +243,7 @@ class SwitchBook:
 
     def renew_now(self, name: str, now: Now) -> None:
         page = self._pages[name]
-        if not page.trouble:
+        if page.trouble is None:
             page.next_ask = now.mono
             self._schedule(page)
 

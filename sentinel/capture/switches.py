@@ -23,6 +23,7 @@ from requests.adapters import HTTPAdapter
 from sentinel import __version__, limits
 from sentinel.capture import commands as do
 from sentinel.capture import events as it
+from sentinel.capture.counters import HTTP_OTHER, switch_counters
 from sentinel.errors import SwitchError
 from sentinel.model import Switch
 
@@ -88,7 +89,7 @@ class SwitchClient:
                 row = _mapping(failed.get(change.rule, {}), self.name)
                 status = _count(row.get("status")) or 502
                 why = str(row.get("error", "the answer does not name it"))[:300]
-                outcomes.append(_not_done(change, _refusal(self.name, status, why)))
+                outcomes.append(_not_done(change, _http_error(self.name, status, why)))
         return tuple(outcomes)
 
     def renew(self, ttl_s: int) -> dict[str, it.RuleOnSwitch]:
@@ -156,7 +157,7 @@ class SwitchClient:
         except (requests.exceptions.RequestException, OSError) as error:
             raise SwitchError(self.name, "connection", _short(error)) from error
         if not 200 <= status < 300:
-            raise _refusal(self.name, status, _error_text(content))
+            raise _http_error(self.name, status, _error_text(content))
         return content
 
     def _filled_in(self, method: str, path: str, body: object) -> requests.PreparedRequest:
@@ -203,7 +204,7 @@ class SwitchPool:
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(limits.SWITCH_WORKERS, thread_name_prefix="switch")
         self._stopping = False
-        self.counters: dict[str, int] = {}
+        self.counters = switch_counters()
 
     def add(self, switch: Switch) -> None:
         with self._lock:
@@ -302,7 +303,8 @@ class SwitchPool:
 
     def _count(self, what: str) -> None:
         with self._lock:
-            self.counters[what] = self.counters.get(what, 0) + 1
+            # A status is the other side's choice: one that nobody foresaw makes no counter of its own.
+            self.counters[what if what in self.counters else HTTP_OTHER] += 1
 
 
 def _failure(command: do.SwitchCommand, error: SwitchError) -> it.Event:
@@ -325,7 +327,7 @@ def _not_done(change: do.Install | do.Remove, error: SwitchError) -> it.InstallF
     return it.RemoveFailed(change.switch, change.rule, error.reason, error.detail)
 
 
-def _refusal(switch: str, status: int, text: str) -> SwitchError:
+def _http_error(switch: str, status: int, text: str) -> SwitchError:
     """An answer that is no success, for a whole request or one name of it."""
     reason = "full" if status == 507 else f"http_{status}"
     return SwitchError(switch, reason, f"{status}: {text}", permanent=status in _PERMANENT)
@@ -347,8 +349,8 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
 
 
-def _unreachable(erspan: object, destination: str) -> str:
-    """Why the switch cannot mirror to our ERSPAN destination; empty where it can, or does not say."""
+def _unreachable(erspan: object, destination: str) -> str | None:
+    """Why the switch cannot mirror to our ERSPAN destination; ``None`` where it can, or does not say."""
     rows = [row for row in erspan if isinstance(row, dict)] if isinstance(erspan, list) else []
     ours = [row for row in rows if row.get("destination") == destination]
     if rows and not ours:
@@ -356,7 +358,7 @@ def _unreachable(erspan: object, destination: str) -> str:
     for row in ours:
         if row.get("reachable") is False:
             return str(row.get("detail") or "unreachable")[:200]
-    return ""
+    return None
 
 
 def _error_text(content: bytes) -> str:

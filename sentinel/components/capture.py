@@ -342,15 +342,14 @@ class Captures(Component):
         if self._loop.store_error:
             remedy = "make room and check the rights of state_dir; no new mirror is installed until then"
             yield Problem("store", "failing", "sentinel.db", self._loop.store_error, remedy)
-        if self._loop.counters["round_errors"]:
+        if self._loop.counters.round_errors:
             text = "a bug was met while deciding"
             yield Problem("round_error", "degraded", "loop", text, "report the traceback in the log")
         with self._loop.lock:
             yield from switch_problems(self._engine)
 
     def readings(self) -> Iterable[Reading]:
-        for name, count in dict(self._loop.counters).items():
-            yield f"sentinel_loop_{name}_total", {}, float(count), "counter", f"loop: {name}"
+        yield from counters("loop", self._loop.counters)
         yield from counters("detect", self._detector.counters)
         with self._loop.lock:
             found = list(readings(self._engine))

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -43,6 +44,16 @@ GATHERED_ROUND = 64
 REQUESTS_FIRST_S = 0.001
 
 Lookup = Callable[[str], tuple[Indicator, ...]]
+
+
+@dataclass(slots=True)
+class LoopCounters:
+    """What the loop could not do as it should."""
+
+    matches_overflow: int = 0
+    store_errors: int = 0
+    installs_withheld: int = 0
+    round_errors: int = 0
 
 
 class Edges(Protocol):
@@ -76,7 +87,7 @@ class Loop:
         self.lock = threading.RLock()
         self.pulse = Pulse("loop")
         self.store_error = ""
-        self.counters = {"matches_overflow": 0, "store_errors": 0, "installs_withheld": 0, "round_errors": 0}
+        self.counters = LoopCounters()
         self._edges = edges
         self._now = now
         self._inbox: deque[Match | it.Event | Lookup] = deque()
@@ -119,7 +130,7 @@ class Loop:
             begins = not self._gathered
             for match in matches:
                 if self._waiting_matches >= limits.MAX_WAITING_MATCHES:
-                    self.counters["matches_overflow"] += 1
+                    self.counters.matches_overflow += 1
                     continue
                 self._waiting_matches += 1
                 (self._gathered if self.detector.expects(match) else self._inbox).append(match)
@@ -162,7 +173,7 @@ class Loop:
             except Exception:
                 # A bug in one round must not end the watch; it is loud, counted, and shown by /healthz.
                 log.exception("a round of decisions failed")
-                self.counters["round_errors"] += 1
+                self.counters.round_errors += 1
             self._tell()
 
     def _wait(self) -> None:
@@ -250,7 +261,7 @@ class Loop:
         """Without the intent on disk a crash would leave a rule that nobody remembers; the rest is asked for."""
         for each in do.one_by_one(command):
             if isinstance(each, do.Install):
-                self.counters["installs_withheld"] += 1
+                self.counters.installs_withheld += 1
                 self.post(it.InstallFailed(each.switch, each.rule, "store", self.store_error, permanent=False))
             else:
                 self._edges.send(each)
@@ -264,7 +275,7 @@ class Loop:
             if str(error) != self.store_error:
                 log.error("%s; no new mirror is installed until it can be written", error)
             self.store_error = str(error)
-            self.counters["store_errors"] += 1
+            self.counters.store_errors += 1
             return False
         self._unsaved.clear()
         self.store_error = ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from flask import Flask
@@ -25,7 +25,7 @@ from sentinel.limits import (
     MAX_LONG_POLL_S,
     MAX_OBSERVERS_SHOWN,
 )
-from sentinel.model import Capture, Detection
+from sentinel.model import Capture, Detection, Ending
 from sentinel.web import flowquery
 from sentinel.web.api import captures, detections
 from sentinel.web.api.routes import PREFIX
@@ -128,6 +128,7 @@ def test_no_field_of_a_detection_or_capture_is_kept_back() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     assert {each.name for each in fields(Detection)} <= schemas["Detection"]["properties"].keys()
     assert {each.name for each in fields(Capture)} <= schemas["Capture"]["properties"].keys()
+    assert schemas["Capture"]["properties"]["ending"]["enum"] == ["", *get_args(Ending)]
 
 
 def test_operations_that_need_no_token_are_those_the_guard_lets_through() -> None:

@@ -83,7 +83,8 @@ def test_something_more_urgent_evicts_but_not_in_the_first_minute() -> None:
     assert [c.state for c in world.engine.live()] == ["active", "queued"]
     world.run(100)
     assert [(c.local_ip, c.state) for c in world.engine.live()] == [("10.0.0.21", "active")]
-    assert world.engine.counters["ended_evicted"] == 1
+    evicted = next(c for c in world.stored.values() if c.local_ip == "10.0.0.20")
+    assert evicted.ending == "evicted"
     world.sight(local="10.0.0.22")
     world.run(100)
     assert [c.state for c in world.engine.live()] == ["active", "queued"]
@@ -147,7 +148,8 @@ def test_equals_take_turns_of_five_minutes_and_what_a_person_asked_for_is_not_ti
     assert pairs(world) == {"10.0.0.20": "active", "10.0.0.21": "queued"}
     world.run(65)
     assert pairs(world) == {"10.0.0.21": "active"}
-    assert world.engine.counters["ended_evicted"] == 1
+    turned = next(c for c in world.stored.values() if c.local_ip == "10.0.0.20")
+    assert turned.ending == "evicted"
     world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
     for local in ("10.0.0.30", "10.0.0.31"):
         world.tell(it.StartRequested(detection(local=local), "ada"))
@@ -158,7 +160,7 @@ def test_equals_take_turns_of_five_minutes_and_what_a_person_asked_for_is_not_ti
 def test_the_room_of_an_orphan_that_goes_is_given_away_at_once() -> None:
     world = World([ONE_PAIR])
     orphan = it.RuleOnSwitch(0, 0, True, ())
-    removal = world.engine.handle(it.Listed("leaf1", {"sentinel_cdead00000000": orphan}, False, 100, ""), world.now)
+    removal = world.engine.handle(it.Listed("leaf1", {"sentinel_cdead00000000": orphan}, False, 100), world.now)
     assert removal == [do.Remove("leaf1", "sentinel_cdead00000000")]
     world.sight()
     assert world.states() == ["queued"]

@@ -182,7 +182,7 @@ def test_died_between_intent_and_outcome(state: str) -> None:
     world = World()
     world.sight()
     [capture] = world.stored.values()
-    ending = "quiet" if state == "removing" else ""
+    ending = "quiet" if state == "removing" else None
     mirrors = tuple(replace(m, state=state) for m in capture.mirrors)  # type: ignore[arg-type]
     world.stored[capture.id] = replace(capture, state=state, mirrors=mirrors, ending=ending)  # type: ignore[arg-type]
     writes = world.switches["leaf1"].writes
@@ -297,7 +297,7 @@ def test_a_switch_that_reaches_the_destination_again_is_used_within_seconds() ->
     world.tell(it.Reconcile())
     world.sight()
     assert world.engine.refusals[detection().id].reason == "unreachable"
-    world.switches["leaf1"].unreachable = ""
+    world.switches["leaf1"].unreachable = None
     world.run(7)
     world.sight()
     assert list(world.rules()) == ["leaf1"]
@@ -368,7 +368,7 @@ def test_a_silent_switch_does_not_keep_a_quiet_capture_for_ever() -> None:
     assert world.states() == []
 
 
-def test_a_switch_that_left_the_inventory_ends_its_captures_in_words() -> None:
+def test_a_switch_that_left_the_inventory_ends_its_captures() -> None:
     world = World()
     world.sight()
     world.inventory = [Switch("leaf9", ("10.0.1.99",), "https://leaf9:8443", "10.0.1.99")]
@@ -376,7 +376,7 @@ def test_a_switch_that_left_the_inventory_ends_its_captures_in_words() -> None:
     world.run(2)
     [capture] = world.stored.values()
     assert capture.state == "ended"
-    assert world.engine.counters["switch_unknown"] == 1
+    assert capture.ending == "switch_gone"
 
 
 def test_leases_are_renewed_in_bulk_every_third_of_them() -> None:

@@ -139,7 +139,7 @@ def test_what_a_counter_ended_in_the_same_look_is_not_restored() -> None:
         for mirror in capture.mirrors
     }
     answer = world.engine.handle(it.Listed("leaf1", found, False, 100), world.now)
-    assert (world.engine.get(gone.id) or gone).ending
+    assert (world.engine.get(gone.id) or gone).ending == "overload"
     asked = [change for c in answer if isinstance(c, do.Install | do.Remove | do.Bulk) for change in do.one_by_one(c)]
     assert do.Remove("leaf1", gone.mirrors[0].rule) in asked
     assert not [c for c in asked if isinstance(c, do.Install) and c.rule == gone.mirrors[0].rule]

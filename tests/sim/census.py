@@ -63,7 +63,7 @@ class Census:
         edges = {f"{old} -> {new}" for old, news in CAPTURE_EDGES.items() for new in news}
         mirrors = {f"mirror_edge_{old}_{new}" for old, news in MIRROR_EDGES.items() for new in news if new != old}
         never = [sorted(edges - set(self.edges)), sorted(faults - set(self.faults))]
-        return [*never[0], *never[1], *sorted((DECISIONS | mirrors) - set(self.decisions))]
+        return [*never[0], *never[1], *sorted((DECISIONS | mirrors) - set(+self.decisions))]
 
     def lines(self) -> list[str]:
         rows = [("edge", self.edges), ("fault", self.faults), ("answer", self.answers), ("engine", self.decisions)]

@@ -57,7 +57,8 @@ class Faults:
         for switch in world.switches.values():
             switch.shim_dead = switch.slow = False
             switch.loss = 0.0
-            switch.install_fault = switch.list_fault = switch.bulk_fault = switch.unreachable = ""
+            switch.install_fault = switch.list_fault = switch.bulk_fault = ""
+            switch.unreachable = None
             self._foreign(switch, full=False)
             switch.bad_at = switch.bad_until = world.mono
         if not world.daemon.alive:
@@ -131,7 +132,7 @@ class Faults:
     def unreachable(self) -> None:
         switch = self._any()
         switch.unreachable = "no neighbour for the ERSPAN destination"
-        self._for(switch, self.rng.uniform(300, 1_800), lambda s: setattr(s, "unreachable", ""))
+        self._for(switch, self.rng.uniform(300, 1_800), lambda s: setattr(s, "unreachable", None))
 
     def flush(self) -> None:
         switch = self._busy()

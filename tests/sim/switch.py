@@ -67,7 +67,7 @@ class SimSwitch:
         self.install_fault = ""
         self.list_fault = ""
         self.bulk_fault = ""
-        self.unreachable = ""
+        self.unreachable: str | None = None
         self.loss = 0.0
         self.slow = False
         self.bad_until = 0.0

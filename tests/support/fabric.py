@@ -42,7 +42,7 @@ class FakeSwitch:
     writes: int = 0
     requests: list[do.SwitchCommand] = field(default_factory=list)
     ipv6: bool = False
-    unreachable: str = ""
+    unreachable: str | None = None
     no_bulk: bool = False
     no_room: bool = False
     refusing: bool = False

@@ -11,7 +11,7 @@ from werkzeug.wsgi import wrap_file
 
 from sentinel import filters
 from sentinel.limits import MAX_CAPTURE_REQUEST_S, PCAP_CHUNK_BYTES
-from sentinel.model import Capture, CaptureState
+from sentinel.model import Capture, CaptureState, Ending
 from sentinel.rows import NotHere, Pcap, ReceivedRow
 from sentinel.web import inputs, views
 from sentinel.web.answer import HttpError
@@ -36,7 +36,7 @@ KEYS: filters.Keys = {
     "listed_ip": filters.Address(),
     "ip": filters.Address(("local_ip", "listed_ip")),
     "requested_by": filters.Text(),
-    "ending": filters.Text(),
+    "ending": filters.Choice(get_args(Ending)),
     "switch": filters.Text(),
     "feed": filters.Text(),
     "group": filters.Text(),

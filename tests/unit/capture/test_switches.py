@@ -193,7 +193,7 @@ def test_only_our_own_erspan_destination_counts(shim: Shim, client: SwitchClient
     other = {"destination": "10.0.0.71", "reachable": False, "detail": "no route"}
     ours = {"destination": "10.0.0.70", "reachable": True, "detail": ""}
     shim.reply = lambda *_: (200, json.dumps({"acls": {}, "erspan": [other, ours]}).encode(), 0.0)
-    assert client.list().unreachable == ""
+    assert client.list().unreachable is None
     shim.reply = lambda *_: (200, json.dumps({"acls": {}, "erspan": [other]}).encode(), 0.0)
     assert client.list().unreachable == "10.0.0.70 is not among its erspan_destinations"
 

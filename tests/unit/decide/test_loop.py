@@ -140,7 +140,7 @@ def test_a_detection_outlives_its_quiet_time_while_a_capture_hangs_on_it(
 def test_without_a_stored_intent_nothing_is_installed_and_it_is_made_good_later(loop: Loop, edges: FakeEdges) -> None:
     edges.full = True
     loop.post_matches([match()])
-    until(lambda: loop.counters["installs_withheld"] == 1)
+    until(lambda: loop.counters.installs_withheld == 1)
     assert loop.store_error == "store: disk is full"
     assert edges.switch.rules == {}
     edges.full = False
@@ -181,7 +181,7 @@ def test_while_the_disk_is_full_a_repair_removes_and_does_not_install(edges: Fak
     assert edges.switch.requests == [do.Remove("leaf1", "sentinel_c2")]
     failed = it.InstallFailed("leaf1", "sentinel_c1", "store", "store: disk is full", permanent=False)
     assert heard[1:] == [failed, it.Removed("leaf1", "sentinel_c2")]
-    assert loop.counters["installs_withheld"] == 1
+    assert loop.counters.installs_withheld == 1
     edges.full = False
     loop.wish(it.Tick())
     assert edges.order[-1] == "Bulk"
@@ -192,7 +192,7 @@ def test_more_matches_than_fit_are_counted(edges: FakeEdges, monkeypatch: pytest
     engine = CaptureEngine(Policy("automatic", "10.0.0.70"), [], lambda _: False)
     idle = Loop(Detector(["10.0.0.0/8"]), engine, edges)
     idle.post_matches(match(src=f"10.0.0.{n}") for n in range(25))
-    assert idle.counters["matches_overflow"] == 15
+    assert idle.counters.matches_overflow == 15
 
 
 class Noting(Detector):
@@ -283,11 +283,11 @@ def test_what_gathered_is_bounded_with_the_rest(gathering: Loop, monkeypatch: py
     monkeypatch.setattr(limits, "MAX_WAITING_MATCHES", 10)
     gathering.post_matches([match()] * 8)
     gathering.post_matches(match(src=f"10.0.1.{n}") for n in range(5))
-    assert gathering.counters["matches_overflow"] == 3
+    assert gathering.counters.matches_overflow == 3
     while gathering.step():
         pass
     gathering.post_matches([match()] * 10)
-    assert gathering.counters["matches_overflow"] == 3
+    assert gathering.counters.matches_overflow == 3
 
 
 def test_what_gathered_before_new_lists_does_not_survive_them(gathering: Loop, noting: Noting) -> None:
@@ -323,7 +323,7 @@ def test_a_bug_in_one_round_is_counted_and_the_next_round_goes_on(
     with monkeypatch.context() as broken:
         broken.setattr(loop.detector, "observe", lambda *_: 1 / 0)
         loop.post_matches([match()])
-        until(lambda: loop.counters["round_errors"] == 1)
+        until(lambda: loop.counters.round_errors == 1)
     loop.post_matches([match()])
     until(lambda: bool(edges.switch.rules))
 

@@ -41,7 +41,7 @@ def extensions() -> list[Extension]:
 
 PARTS = (
     *("octets", "exact", "values", "filters", "tables", "frozen", "health", "flows", "header"),
-    *("records", "batch", "admission", "pairs", "lookup", "scan"),
+    *("tunnels", "records", "batch", "admission", "pairs", "lookup", "scan"),
 )
 
 setup(ext_modules=extensions())

@@ -15,17 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # The ground floor: every room may stand on it.
 GROUND = {
-    "model",
-    "errors",
-    "limits",
-    "problems",
-    "pulse",
-    "readings",
-    "rows",
-    "times",
-    "compiled",
-    "filters",
-    "__version__",
+    *("model", "errors", "limits", "columns", "handover", "problems", "pulse", "readings", "rows", "times"),
+    *("compiled", "filters", "__version__"),
 }
 # The stages, in the order of the data, with the neighbours that each may know.
 STAGES: dict[str, set[str]] = {
@@ -60,6 +51,7 @@ NEIGHBOURS = {
 # Pure modules: what decides or parses does not look at the clock, the disk or the wire.
 PURE = [
     *("detect/*", "scan/[!t]*", "packets/link.py", "packets/ip.py", "packets/fragments.py", "problems.py", "rows.py"),
+    *("columns.py", "flows/arrays.py", "flows/query.py"),
     *(f"sflow/{name}.py" for name in ("datagram", "header", "records", "cursor", "tablespace")),
     *(f"blacklist/{name}.py" for name in ("differences", "overlap", "rules", "unpack", "trie", "formats/*")),
     *("erspan/decapsulate.py", "report/eve.py", "capture/[!s]*", "capture/switchbook.py"),

@@ -49,6 +49,7 @@ class HandOver(Generic[T]):
 
     def start(self) -> None:
         """Start the consumer's thread."""
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name=self._name)
         self._thread.start()
 
@@ -58,6 +59,7 @@ class HandOver(Generic[T]):
         self._arrived.release()
         if self._thread is not None:
             self._thread.join()
+            self._thread = None
 
     def _run(self) -> None:
         while not (self._stopping and not self._waiting):

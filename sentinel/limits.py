@@ -65,25 +65,20 @@ LISTENER_WAIT_MS = 1_000
 
 # --- scan ----------------------------------------------------------------------------------------
 # Flows between two takings of the table, at 104 octets each and 8 of slots: 4 MB, which stays in a core's share of the
-# cache. At a million samples a second of nothing but new flows it is full in 33 ms.
+# cache. It is given away half full: at a million samples a second of nothing but new flows every 16 ms.
 MAX_FLOWS = 32_768
+# Tables that wait for one consumer of flows: two seconds of a thread with 240,000 new flows a second, and 1.7 MB each
+# half full, so 54 MB.
+MAX_FLOW_TABLES_WAITING = 32
 # Agents in that table: more than MAX_AGENT_STREAMS.
 MAX_FLOW_AGENTS = 16_384
-# Flows of one taking that are told one by one, the largest; the rest as a sum. 1,024 cost three milliseconds once a
-# second, 64 half of one where the table is half full of new flows many times a second.
-MAX_FLOWS_TOLD = 1_024
-MAX_FLOWS_TOLD_WHEN_FULL = 64
-
 # --- flows ---------------------------------------------------------------------------------------
-# Whole seconds of flows that are kept beside the present one, and the flows named in each, of all threads: 61 x 1,024
-# at 490 octets are 31 MB. The others of a second are known by their sum.
+# Whole seconds of flows that are kept beside the present one, and the flows named in each, of all threads: 61 x 4,096
+# at 111 octets are 28 MB. The others of a second are known by their sum.
 FLOWS_KEPT_S = 60
-MAX_FLOWS_NAMED_PER_S = 1_024
-# Seconds that a question rests after each second it has gone over, which is 1,024 flows and takes some two
-# milliseconds: the threads that receive and decide come first.
-FLOW_QUERY_REST_S = 0.001
+MAX_FLOWS_NAMED_PER_S = 4_096
 # Questions about flows at once, one of which is answered while the others wait: each may make a group of each of the
-# 61,440 flows, which takes 30 MB and a fifth of a second of one core, with the longest filter a second.
+# 245,760 flows, which takes 80 MB and a third of a second of one core.
 MAX_FLOW_QUERIES = 2
 # Groups told second by second, each a line in a picture that a person reads; of 60 numbers, so 1,200 in one answer.
 MAX_FLOW_SERIES = 20

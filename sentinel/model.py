@@ -9,7 +9,9 @@ called ``*_at`` or ``*_seen`` are UTC seconds since 1970 (float), ``now`` argume
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
+
+from sentinel.columns import Column, Finished, Schema
 
 # --- sflow: what an agent sampled ----------------------------------------------------------------
 
@@ -169,20 +171,54 @@ FlowKey = Literal["agent", "input", "output", "src_ip", "dst_ip", "protocol", "s
 FlowMetric = Literal["bytes", "packets", "samples"]
 
 
+FLOWS: Final = Schema(
+    "flows",
+    (
+        Column("agent", "16s"),
+        Column("src_ip", "16s"),
+        Column("dst_ip", "16s"),
+        Column("packets", "Q", "packets"),
+        Column("bytes", "Q", "octets"),
+        Column("first_seen", "d", "s"),
+        Column("last_seen", "d", "s"),
+        Column("samples", "I", "samples"),
+        Column("input", "I"),
+        Column("output", "I"),
+        Column("protocol", "I"),
+        Column("src_port", "I"),
+        Column("dst_port", "I"),
+        Column("vni", "I"),
+        Column("agent_family", "B"),
+        Column("family", "B"),
+        Column("absent", "B"),
+    ),
+)
+"""``FlowCount`` as columns. Addresses are those of IPv6 in network order, with IPv4 as ::ffff:a.b.c.d; the family, 4 or
+6, tells which it was. What is absent is 0, with its bit of ``FLOW_ABSENT`` set in ``absent``."""
+
+FLOW_ABSENT: Final[dict[FlowKey, int]] = {"protocol": 1, "src_port": 2, "dst_port": 4, "vni": 8}
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSums:
+    """Amounts, scaled by the sampling rate but for ``samples``."""
+
+    packets: int = 0
+    bytes: int = 0
+    samples: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class FlowTaking:
     """What one flow table held of one ``second``, which is the whole part of a monotonic time.
 
-    The largest flows stand one by one in ``flows``, the others only in the sums ``unnamed_*``. ``evicted_samples``
-    found no room in the table and are in neither.
+    ``flows`` is every row of it, of schema ``FLOWS``, and ``total`` their sums. ``evicted_samples`` found no room in
+    the table and are in neither. There may be several takings of one second, and a flow may be in each of them.
     """
 
     second: int
-    flows: list[FlowCount]
-    unnamed_flows: int = 0
-    unnamed_packets: int = 0
-    unnamed_bytes: int = 0
-    unnamed_samples: int = 0
+    flows: Finished
+    total: FlowSums
     evicted_samples: int = 0
 
 
@@ -213,15 +249,6 @@ class FlowQuery:
     seconds: int = 60
     series: int = 0
     tests: tuple[FlowTest, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FlowSums:
-    """Amounts, scaled by the sampling rate but for ``samples``."""
-
-    packets: int = 0
-    bytes: int = 0
-    samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)

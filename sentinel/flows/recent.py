@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""The flows of the last minute, second by second, from the tables that the scan gives up.
+"""The flows of the last minute, second by second, from the tables that the scan hands over.
 
 A second names its largest flows; of the others only the sum is known, so that totals are right and rankings are of
 those that were large in some second. What it costs is bounded by seconds and flows named in each, not by traffic.
@@ -8,37 +8,27 @@ those that were large in some second. What it costs is bounded by seconds and fl
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields, replace
-from operator import attrgetter, itemgetter
-from typing import Final
+from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from sentinel.columns import Table
+from sentinel.flows.arrays import NO_FLOWS, Flows, picked, sums_at, values
 from sentinel.limits import FLOWS_KEPT_S, MAX_FIGURE, MAX_FLOWS_NAMED_PER_S
-from sentinel.model import FlowCount, FlowSums, FlowTaking
-
-Row = tuple[
-    *tuple[str, int, int, str, str, int | None, int | None, int | None, int | None], int, int, int, float, float
-]
-"""A ``FlowCount`` as a plain tuple: of those the garbage collector knows that there is nothing to look for in them."""
-FIELDS = tuple(each.name for each in fields(FlowCount))
-# Their places in a row; those of the keys come first.
-AGENT: Final = 0
-PACKETS: Final = 9
-BYTES: Final = 10
-SAMPLES: Final = 11
-FIRST: Final = 12
-LAST: Final = 13
-_row: Callable[[FlowCount], Row] = attrgetter(*FIELDS)
-_size = itemgetter(BYTES)
+from sentinel.model import FlowCount, FlowKey, FlowSums, FlowTaking
 
 NOTHING = FlowSums()
+_KEYS: tuple[FlowKey, ...] = (
+    *("agent", "input", "output", "src_ip", "dst_ip"),
+    *("protocol", "src_port", "dst_port", "vni"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Second:
     """``flows`` are the named ones, in no order, and may be of one key several times; ``total`` counts all."""
 
-    flows: tuple[Row, ...] = ()
+    flows: Table = NO_FLOWS
     total: FlowSums = NOTHING
     unnamed: FlowSums = NOTHING
     evicted_samples: int = 0
@@ -46,13 +36,13 @@ class Second:
 
 @dataclass(slots=True)
 class FlowsCounters:
-    """All that was ever given; ``unnamed_flows`` were too small for their table's or their second's named ones."""
+    """All that was ever given; ``unnamed_flows`` were too small for their second's named ones, or came too fast."""
 
     takings: int = 0
     packets: int = 0
     bytes: int = 0
     samples: int = 0
-    unnamed_flows: Counter[str] = field(default_factory=lambda: Counter(small_in_table=0, small_in_second=0))
+    unnamed_flows: Counter[str] = field(default_factory=lambda: Counter(small_in_second=0, not_taken=0))
     unnamed_samples: int = 0
     evicted_samples: Counter[str] = field(default_factory=lambda: Counter(no_row=0))
 
@@ -73,9 +63,15 @@ class RecentFlows:
 
     def add(self, taking: FlowTaking) -> None:
         """What one table held; of one second there may be several. Seconds that have become too old go."""
+        table = taking.flows.table()
         with self._lock:
-            self._seconds[taking.second] = self._together(self._seconds.get(taking.second, Second()), taking)
-            self._forget(max(self._seconds))
+            self._put(taking, table)
+
+    def drop(self, taking: FlowTaking) -> None:
+        """A table that nothing but its sums is taken of, because tables come faster than they are taken."""
+        with self._lock:
+            self.counters.unnamed_flows["not_taken"] += len(taking.flows)
+            self._put(taking, NO_FLOWS, taking.total)
 
     def latest(self, most: int, now: float) -> tuple[int, list[Second]]:
         """The first of the latest whole seconds that were counted, at most ``most``, and what is known of each."""
@@ -88,40 +84,44 @@ class RecentFlows:
         """The flows of a pair in either direction, each once, the present second's too."""
         with self._lock:
             self._forget(int(now))
-            seconds = tuple(self._seconds.values())
-        pair, src, dst = {one_ip, other_ip}, FIELDS.index("src_ip"), FIELDS.index("dst_ip")
-        return _merged(row for each in seconds for row in each.flows if {row[src], row[dst]} == pair)
+            tables = [second.flows for second in self._seconds.values()]
+        flows = Flows(tables)
+        ends = [flows.are(key, address) for address in (one_ip, other_ip) for key in ("src_ip", "dst_ip")]
+        return _merged(counts_of(flows.marked((ends[0] & ends[3]) | (ends[1] & ends[2]))))
 
     def _forget(self, present: int) -> None:
         for second in [each for each in self._seconds if each < present - self._kept_s]:
             del self._seconds[second]
 
-    def _together(self, before: Second, taking: FlowTaking) -> Second:
-        given = tuple(map(_row, taking.flows))
-        small = FlowSums(taking.unnamed_packets, taking.unnamed_bytes, taking.unnamed_samples)
-        whole = plus(sums_of(given), small)
-        flows = before.flows + given
-        if len(flows) > self._named_per_s:
-            # Nearly in order already, where the takings of a second are many.
-            flows = tuple(sorted(flows, key=_size, reverse=True))
-        flows, rest = flows[: self._named_per_s], flows[self._named_per_s :]
-        small_here = sums_of(rest)
-        self._count(taking, whole, small.samples + small_here.samples, len(rest))
-        return Second(
+    def _put(self, taking: FlowTaking, table: Table, unnamed: FlowSums = NOTHING) -> None:
+        before = self._seconds.get(taking.second, Second())
+        tables, rows = [before.flows, table], before.flows.rows + table.rows
+        if rows > self._named_per_s:
+            # In two parts, the first of those that are too small.
+            places = np.argpartition(
+                np.concatenate([values(each, "bytes") for each in tables]), rows - self._named_per_s
+            )
+            small, named = np.split(places, [rows - self._named_per_s])
+            unnamed = plus(unnamed, sums_at(tables, small))
+            self.counters.unnamed_flows["small_in_second"] += len(small)
+            flows = picked(tables, named)
+        else:
+            flows = picked(tables, np.arange(rows)) if before.flows.rows else table
+        self._seconds[taking.second] = Second(
             flows,
-            plus(before.total, whole),
-            plus(before.unnamed, plus(small, small_here)),
+            plus(before.total, taking.total),
+            plus(before.unnamed, unnamed),
             before.evicted_samples + taking.evicted_samples,
         )
+        self._forget(max(self._seconds))
+        self._count(taking, unnamed.samples)
 
-    def _count(self, taking: FlowTaking, whole: FlowSums, unnamed_samples: int, small_here: int) -> None:
+    def _count(self, taking: FlowTaking, unnamed_samples: int) -> None:
         counters = self.counters
         counters.takings += 1
-        counters.packets += whole.packets
-        counters.bytes += whole.bytes
-        counters.samples += whole.samples
-        counters.unnamed_flows["small_in_table"] += taking.unnamed_flows
-        counters.unnamed_flows["small_in_second"] += small_here
+        counters.packets += taking.total.packets
+        counters.bytes += taking.total.bytes
+        counters.samples += taking.total.samples
         counters.unnamed_samples += unnamed_samples
         counters.evicted_samples["no_row"] += taking.evicted_samples
 
@@ -135,20 +135,18 @@ def plus(one: FlowSums, other: FlowSums) -> FlowSums:
     )
 
 
-def sums_of(rows: Iterable[Row]) -> FlowSums:
-    """What flows add up to, each amount at most ``MAX_FIGURE``."""
-    packets = octets = samples = 0
-    for row in rows:
-        packets += row[PACKETS]
-        octets += row[BYTES]
-        samples += row[SAMPLES]
-    return FlowSums(min(packets, MAX_FIGURE), min(octets, MAX_FIGURE), min(samples, MAX_FIGURE))
+def counts_of(flows: Flows) -> list[FlowCount]:
+    """Each row as a value of its own, for few."""
+    amounts = ("packets", "bytes", "samples", "first_seen", "last_seen")
+    columns = [flows.column(name).tolist() for name in amounts]
+    keys = [[flows.value(key, place) for key in _KEYS] for place in range(len(flows))]
+    return [FlowCount(*key, *row) for key, *row in zip(keys, *columns, strict=True)]
 
 
-def _merged(rows: Iterable[Row]) -> list[FlowCount]:
+def _merged(flows: list[FlowCount]) -> list[FlowCount]:
     together: dict[object, FlowCount] = {}
-    for row in rows:
-        key, flow = row[:PACKETS], FlowCount(*row)
+    for flow in flows:
+        key = tuple(getattr(flow, name) for name in _KEYS)
         together[key] = _sum(together[key], flow) if key in together else flow
     return list(together.values())
 

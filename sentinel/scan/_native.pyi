@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from sentinel.blacklist.trie import Blacklist
-from sentinel.model import FlowCount, Indicator
+from sentinel.columns import Table
+from sentinel.model import Indicator
 from sentinel.receive._native import Batch
 from sentinel.receive.batches import Received
 from sentinel.scan.counters import ScanCounters
@@ -26,12 +27,18 @@ class Health:
     def __init__(self, max_streams: int = ...) -> None: ...
     def snapshot(self) -> list[AgentHealth]: ...
 
+class TakenFlows:
+    packets: int
+    bytes: int
+    samples: int
+    def __len__(self) -> int: ...
+    def table(self) -> Table: ...
+
 class Flows:
     evicted: int
     def __init__(self, max_flows: int = ...) -> None: ...
     def __len__(self) -> int: ...
-    def take(self) -> list[FlowCount]: ...
-    def take_top(self, most: int) -> tuple[list[FlowCount], tuple[int, int, int, int]]: ...
+    def take(self) -> TakenFlows: ...
 
 class NativeScan:
     implementation: Literal["native"]

@@ -12,7 +12,7 @@ its way meanwhile.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AsStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_AsStringAndSize, PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.math cimport INFINITY
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -25,9 +25,9 @@ import dataclasses
 import types
 from collections import Counter
 
-from sentinel import limits
+from sentinel import columns, limits
 from sentinel.limits import MAX_AGENT_STREAMS, MAX_FLOWS
-from sentinel.model import FlowCount, Indicator, Match
+from sentinel.model import FLOWS, Indicator, Match
 from sentinel.scan.counters import ScanCounters
 from sentinel.scan.plain import TABLE_SPACE, ScanResult
 from sentinel.sflow.admission import Refusal

@@ -6,18 +6,22 @@ Bounded: from ``max_flows`` on, samples of flows that have no row yet are counte
 scans takes the table every second, or when it is half full, so that this happens only in a flood.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from heapq import nlargest
+from struct import pack
 
+from sentinel.columns import Table, address_octets
 from sentinel.limits import MAX_FIGURE, MAX_FLOW_AGENTS, MAX_FLOWS
-from sentinel.model import FlowCount
+from sentinel.model import FLOW_ABSENT, FLOWS
 from sentinel.scan.pairs import Pair
 
 _Key = tuple[str, int, int, str, str, int | None, int | None, int | None, int | None]
 
 
 @dataclass(slots=True)
-class _Row:
+class FlowRow:
+    """What is counted of one flow."""
+
     first: float
     last: float
     packets: int = 0
@@ -25,13 +29,38 @@ class _Row:
     samples: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TakenFlows:
+    """The rows of a flow table, given away with the memory they stand in, and their sums."""
+
+    rows: Sequence[tuple[_Key, FlowRow]]
+    packets: int
+    bytes: int
+    samples: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def table(self) -> Table:
+        """Every row in order of arrival, as columns of ``FLOWS``."""
+        made = [_values(key, row) for key, row in self.rows]
+        columns = zip(*made, strict=True) if made else [()] * len(FLOWS.columns)
+        octets = b"".join(
+            b"".join(values) if column.width == 16 else pack(f"={len(values)}{column.format}", *values)
+            for column, values in zip(FLOWS.columns, columns, strict=True)
+        )
+        return Table(FLOWS, len(made), octets)
+
+
 class FlowTable:
     """Rows by agent, ports, pair, protocol, L4 ports and network. ``evicted`` counts samples without a row."""
 
     def __init__(self, max_flows: int = MAX_FLOWS) -> None:
         self._max = max_flows
-        self._rows: dict[_Key, _Row] = {}
+        self._rows: dict[_Key, FlowRow] = {}
         self._agents: set[str] = set()
+        # Of all rows.
+        self._packets = self._bytes = self._samples = 0
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -48,36 +77,40 @@ class FlowTable:
             if len(self._rows) >= self._max or not self._known(agent):
                 self.evicted += 1
                 return
-            row = self._rows[key] = _Row(at, at)
+            row = self._rows[key] = FlowRow(at, at)
+        octets = min(rate * frame_length, MAX_FIGURE)
         row.packets = min(row.packets + rate, MAX_FIGURE)
-        row.bytes = min(row.bytes + min(rate * frame_length, MAX_FIGURE), MAX_FIGURE)
+        row.bytes = min(row.bytes + octets, MAX_FIGURE)
         row.samples += 1
         row.last = at
+        self._packets = min(self._packets + rate, MAX_FIGURE)
+        self._bytes = min(self._bytes + octets, MAX_FIGURE)
+        self._samples += 1
 
-    def take(self) -> list[FlowCount]:
-        """Every row in order of arrival; the table is empty then."""
-        rows = [FlowCount(*key, row.packets, row.bytes, row.samples, row.first, row.last) for key, row in self._items()]
-        self._rows.clear()
+    def take(self) -> TakenFlows:
+        """The rows in order of arrival, given away; the table is empty then."""
+        taken = TakenFlows(list(self._rows.items()), self._packets, self._bytes, self._samples)
+        self._rows = {}
+        self._packets = self._bytes = self._samples = 0
         if len(self._agents) * 2 >= MAX_FLOW_AGENTS:
             self._agents.clear()
-        return rows
-
-    def take_top(self, most: int) -> tuple[list[FlowCount], tuple[int, int, int, int]]:
-        """The ``most`` rows with most bytes, in no order, and the sums of the rest: packets, bytes, samples, rows.
-
-        The table is empty then.
-        """
-        rows = self.take()
-        top = nlargest(most, rows, key=lambda row: row.bytes)
-        kept = {id(row) for row in top}
-        rest = [row for row in rows if id(row) not in kept]
-        packets, octets = sum(row.packets for row in rest), sum(row.bytes for row in rest)
-        return top, (min(packets, MAX_FIGURE), min(octets, MAX_FIGURE), sum(row.samples for row in rest), len(rest))
-
-    def _items(self) -> list[tuple[_Key, _Row]]:
-        return list(self._rows.items())
+        return taken
 
     def _known(self, agent: str) -> bool:
         if agent not in self._agents and len(self._agents) < MAX_FLOW_AGENTS:
             self._agents.add(agent)
         return agent in self._agents
+
+
+def _values(key: _Key, row: FlowRow) -> tuple[bytes | float, ...]:
+    """One row, in the order of the columns."""
+    agent, input_, output, src_ip, dst_ip, *optional = key
+    absent = sum(bit for bit, value in zip(FLOW_ABSENT.values(), optional, strict=True) if value is None)
+    agent_octets, agent_family = address_octets(agent)
+    src, family = address_octets(src_ip)
+    return (
+        *(agent_octets, src, address_octets(dst_ip)[0]),
+        *(row.packets, row.bytes, row.first, row.last, row.samples),
+        *(input_, output, *(value or 0 for value in optional)),
+        *(agent_family, family, absent),
+    )

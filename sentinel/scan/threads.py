@@ -18,15 +18,14 @@ from dataclasses import fields
 from typing import Protocol
 
 from sentinel.blacklist.trie import Blacklist
+from sentinel.columns import Finished
 from sentinel.compiled import Implementation, chosen
 from sentinel.limits import (
     MAX_AGENT_STREAMS,
     MAX_FLOWS,
-    MAX_FLOWS_TOLD,
-    MAX_FLOWS_TOLD_WHEN_FULL,
     MAX_REFUSALS_LOGGED,
 )
-from sentinel.model import FlowCount, FlowTaking
+from sentinel.model import FlowSums, FlowTaking
 from sentinel.receive.batches import Received
 from sentinel.scan.counters import ScanCounters
 from sentinel.scan.flowtable import FlowTable
@@ -35,8 +34,17 @@ from sentinel.sflow.admission import Admission, Refusal
 from sentinel.sflow.agents import AgentHealth, AgentTable
 
 log = logging.getLogger(__name__)
-Rest = tuple[int, int, int, int]
-"""Of flows not told one by one: packets, bytes, samples, rows."""
+
+
+class TakenFlows(Finished, Protocol):
+    """``scan.flowtable.TakenFlows`` or its compiled twin."""
+
+    @property
+    def packets(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def samples(self) -> int: ...
 
 
 class Flows(Protocol):
@@ -45,7 +53,7 @@ class Flows(Protocol):
     @property
     def evicted(self) -> int: ...
     def __len__(self) -> int: ...
-    def take_top(self, most: int) -> tuple[list[FlowCount], Rest]: ...
+    def take(self) -> TakenFlows: ...
 
 
 class Agents(Protocol):
@@ -102,7 +110,7 @@ class _One:
 class Scanning:
     """``threads`` scans; ``on_flows`` is given each flow table when its second is over or it is half full.
 
-    It is called under that thread's lock, so it must be quick and must not ask back.
+    It is called under that thread's lock, so it must be quick and must not ask back: give the table to a ``HandOver``.
     """
 
     def __init__(
@@ -135,7 +143,7 @@ class Scanning:
             self._turn(one)
             result = one.scan.scan(batch, blacklist)
             if len(one.flows) * 2 >= MAX_FLOWS:
-                self._give(one, MAX_FLOWS_TOLD_WHEN_FULL)
+                self._give(one)
         return result
 
     def take_flows(self) -> None:
@@ -147,17 +155,18 @@ class Scanning:
     def _turn(self, one: _One) -> None:
         second = int(self._clock())
         if second != one.second:
-            self._give(one, MAX_FLOWS_TOLD)
+            self._give(one)
             one.second = second
 
-    def _give(self, one: _One, most: int) -> None:
+    def _give(self, one: _One) -> None:
         evicted = one.flows.evicted - one.evicted_told
         if not len(one.flows) and not evicted:
             return
-        flows, (packets, octets, samples, rows) = one.flows.take_top(most)
+        taken = one.flows.take()
         one.evicted_told += evicted
         if self._on_flows is not None:
-            self._on_flows(FlowTaking(one.second, flows, rows, packets, octets, samples, evicted))
+            total = FlowSums(taken.packets, taken.bytes, taken.samples)
+            self._on_flows(FlowTaking(one.second, taken, total, evicted))
 
     @property
     def counters(self) -> ScanCounters:

@@ -11,7 +11,7 @@ from typing import Any
 from sentinel.blacklist.formats.registry import parse
 from sentinel.blacklist.resting import collector_resting
 from sentinel.blacklist.trie import Blacklist, Current
-from sentinel.limits import LISTENER_BATCH_DATAGRAMS, MAX_FLOWS, MAX_FLOWS_TOLD_WHEN_FULL
+from sentinel.limits import LISTENER_BATCH_DATAGRAMS, MAX_FLOWS
 from sentinel.receive._native import Batch, batch_of
 from sentinel.scan._native import Flows, Health, NativeScan, frozen
 from tests.bench import traffic
@@ -48,7 +48,7 @@ def scan_once(scan: NativeScan, flows: Flows, work: list[Batch], lists: Blacklis
     for batch in work:
         matches += len(scan.scan(batch, lists).matches)
         if len(flows) * 2 >= MAX_FLOWS:
-            flows.take_top(MAX_FLOWS_TOLD_WHEN_FULL)
+            flows.take()
     return matches
 
 

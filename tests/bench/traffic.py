@@ -5,6 +5,7 @@
 import random
 import socket
 from collections.abc import Sequence
+from itertools import chain
 from struct import pack
 from typing import Literal
 
@@ -58,6 +59,18 @@ def payloads(family: Family, number: int, hits: float, listed: Sequence[bytes], 
     return made
 
 
+def distinct(number: int, first: int = 0) -> list[bytes]:
+    """Datagrams of one agent, each sample of another source, behind those of the ``first`` datagrams."""
+    mark, to = b"\xfe\xdc\xba\x98", pack(">I", 0xCB007109)
+    sample = flow(_frame(_ip(to, random.Random(1), mark)), frame_length=400)
+    *pieces, last = datagram(*[sample] * SAMPLES, agent=agent(0)).split(mark)
+    made = []
+    for begin in range(first * SAMPLES, (first + number) * SAMPLES, SAMPLES):
+        sources = (pack(">I", 0x0A000000 + begin + place) for place in range(SAMPLES))
+        made.append(b"".join([*chain(*zip(pieces, sources, strict=True)), last]))
+    return made
+
+
 def agent(index: int) -> str:
     return f"10.0.0.{index % AGENTS + 1}"
 
@@ -66,11 +79,11 @@ def _frame(packet: bytes) -> bytes:
     return _ETHERNET + (b"\x86\xdd" if packet[0] >> 4 == 6 else b"\x08\0") + packet
 
 
-def _ip(to: bytes, chance: random.Random) -> bytes:
+def _ip(to: bytes, chance: random.Random, source: bytes = b"") -> bytes:
     tcp = pack(">HHIIBBHHH", chance.randrange(1024, 65536), 443, 1, 1, 0x50, 0x10, 100, 0, 0) + bytes(200)
     if len(to) == 16:
         return (
             pack(">IHBB", 6 << 28, len(tcp), 6, 64) + pack(">HHIQ", 0xFD00, 0, 0, chance.randrange(1 << 16)) + to + tcp
         )
-    source = pack(">I", 0x0A000000 | chance.randrange(1 << 24))
+    source = source or pack(">I", 0x0A000000 | chance.randrange(1 << 24))
     return pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, 6, 0) + source + to + tcp

@@ -4,6 +4,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 
 from hypothesis import given
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 
 from sentinel.flows.query import answer
 from sentinel.flows.recent import RecentFlows, plus
-from sentinel.model import FlowCount, FlowTaking
+from sentinel.model import FlowCount
 from sentinel.web import flowquery
-from tests.support.flows import flow_count
+from tests.support.flows import flow_count, flows_of, taking
 
 ADDRESSES = ["10.0.0.1", "10.0.0.2", "10.0.1.1", "192.0.2.1", "2001:db8::1", "2001:db8:1::1"]
 PREFIXES = [*ADDRESSES, "10.0.0.0/24", "0.0.0.0/0", "2001:db8::/48", "::/0"]
@@ -48,12 +49,26 @@ flows = st.builds(
     st.tuples(st.integers(0, 9), st.integers(0, 99), st.integers(1, 3)),
     st.integers(0, 50),
 )
-takings = st.builds(
-    FlowTaking,
-    st.integers(3, 12),
-    st.lists(flows, max_size=6),
-    *[st.integers(0, 5)] * 5,
+
+
+@dataclass(frozen=True)
+class Given:
+    """A table of one second, and beside it one that came too fast to be taken."""
+
+    second: int
+    flows: list[FlowCount]
+    dropped: list[FlowCount]
+    evicted_samples: int
+
+
+givens = st.builds(
+    Given, st.integers(3, 12), st.lists(flows, max_size=6), st.lists(flows, max_size=2), st.integers(0, 5)
 )
+
+
+def give(recent: RecentFlows, each: Given) -> None:
+    recent.add(taking(each.second, each.flows, each.evicted_samples))
+    recent.drop(taking(each.second, each.dropped))
 
 
 def words(values: Sequence[str]) -> st.SearchStrategy[str]:
@@ -122,22 +137,22 @@ def counts_in(passed: Iterable[FlowCount], group: Iterable[str]) -> list[FlowCou
     return counted
 
 
-@given(st.lists(takings, max_size=12), queries)
-def test_answers_are_those_of_the_reference(given_: list[FlowTaking], wanted: dict[str, str]) -> None:
+@given(st.lists(givens, max_size=12), queries)
+def test_answers_are_those_of_the_reference(given_: list[Given], wanted: dict[str, str]) -> None:
     recent = RecentFlows(5.5, kept_s=8)
-    for taking in given_:
-        recent.add(taking)
+    for each in given_:
+        give(recent, each)
     query = flowquery.parse(wanted)
     begin, seconds = recent.latest(query.seconds, 12.3)
     told = answer(query, float(begin), seconds)
     window = range(max(5, 4, 12 - query.seconds), 12)
     assert (told.starts_at, told.seconds) == (window.start, len(window))
 
-    taken = [taking for taking in given_ if taking.second in window]
+    taken = [each for each in given_ if each.second in window]
     passed = [
-        (taking.second, flow)
-        for taking in taken
-        for flow in taking.flows
+        (each.second, flow)
+        for each in taken
+        for flow in each.flows
         if all(holds(flow, key, text) for key, text in wanted.items() if key in flowquery.FILTERS)
     ]
     counts = set(counts_in((flow for _, flow in passed), query.group))
@@ -158,13 +173,13 @@ def test_answers_are_those_of_the_reference(given_: list[FlowTaking], wanted: di
         assert group.last_seen == max(flow.last_seen for flow in found)
 
     for metric in flowquery.METRICS:
-        unnamed = sum(getattr(taking, f"unnamed_{metric}") for taking in taken)
+        unnamed = sum(amount(each.dropped, metric) for each in taken)
         assert getattr(told.passed, metric) == amount((flow for _, flow in counted), metric)
         of_all = amount((flow for _, flow in passed), metric)
         assert getattr(told.passed, metric) + getattr(told.elsewhere, metric) == of_all
         assert getattr(told.unnamed, metric) == unnamed
-        assert getattr(told.total, metric) == unnamed + sum(amount(taking.flows, metric) for taking in taken)
-    assert told.evicted_samples == sum(taking.evicted_samples for taking in taken)
+        assert getattr(told.total, metric) == unnamed + sum(amount(each.flows, metric) for each in taken)
+    assert told.evicted_samples == sum(each.evicted_samples for each in taken)
     if told.series is not None:
         for number, second in enumerate(window):
             now = [flow for at, flow in counted if at == second]
@@ -178,14 +193,14 @@ def test_answers_are_those_of_the_reference(given_: list[FlowTaking], wanted: di
         assert sum(told.series.unnamed) == getattr(told.unnamed, query.metric)
 
 
-@given(st.lists(takings, max_size=12), queries)
+@given(st.lists(givens, max_size=12), queries)
 def test_what_counts_what_does_not_and_what_has_no_name_are_everything(
-    given_: list[FlowTaking], wanted: dict[str, str]
+    given_: list[Given], wanted: dict[str, str]
 ) -> None:
     """Without a filter passed, elsewhere and unnamed add up to all, in sum and second by second."""
     recent = RecentFlows(0.0, named_per_s=3)
-    for taking in given_:
-        recent.add(taking)
+    for each in given_:
+        give(recent, each)
     query = flowquery.parse({key: text for key, text in wanted.items() if key not in flowquery.FILTERS})
     begin, seconds = recent.latest(query.seconds, 12.3)
     told = answer(query, float(begin), seconds)
@@ -195,16 +210,16 @@ def test_what_counts_what_does_not_and_what_has_no_name_are_everything(
         assert tuple(map(sum, zip(*parts, strict=True))) == told.series.total
 
 
-@given(st.lists(takings, max_size=12), st.integers(1, 4))
-def test_a_bound_on_names_loses_no_amount(given_: list[FlowTaking], named: int) -> None:
+@given(st.lists(givens, max_size=12), st.integers(1, 4))
+def test_a_bound_on_names_loses_no_amount(given_: list[Given], named: int) -> None:
     """What a second does not name is in its unnamed sum, and what it names are its largest."""
     bounded, free = RecentFlows(0.0, named_per_s=named), RecentFlows(0.0)
-    for taking in given_:
-        bounded.add(taking)
-        free.add(taking)
+    for each in given_:
+        give(bounded, each)
+        give(free, each)
     for few, all_ in zip(bounded.latest(60, 20.0)[1], free.latest(60, 20.0)[1], strict=True):
         assert few.total == all_.total
-        told, everything = ([FlowCount(*row) for row in second.flows] for second in (few, all_))
+        told, everything = (flows_of(second.flows) for second in (few, all_))
         assert len(told) == min(named, len(everything))
         assert amount(told, "bytes") + few.unnamed.bytes == few.total.bytes
         assert amount(told, "samples") + few.unnamed.samples == few.total.samples

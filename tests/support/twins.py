@@ -69,7 +69,10 @@ class Twins:
         assert self.plain.flows is not None
         assert (len(self.native.flows), self.native.flows.evicted) == (len(self.plain.flows), self.plain.flows.evicted)
         if take:
-            assert self.native.flows.take() == self.plain.flows.take()
+            mine, other = self.native.flows.take(), self.plain.flows.take()
+            assert (len(mine), mine.packets, mine.bytes) == (len(other), other.packets, other.bytes)
+            assert mine.samples == other.samples == sum(mine.table().column("samples"))
+            assert mine.table() == other.table()
         return len(one.matches)
 
     def feed_all(self, payloads: Iterable[bytes], size: int = 16) -> int:

@@ -4,6 +4,9 @@
 #
 # Rows stand one behind the other in order of arrival; a table of slots finds them by hash. A slot holds the number of
 # its row plus one and eight bits of the hash, so that a foreign row is seldom looked at.
+#
+# Rows are given away with the memory they stand in, in the time it takes to forget the slots. Whoever receives them
+# arranges them as columns.
 
 cdef struct FlowKey:
     uint8_t src[16]
@@ -36,6 +39,94 @@ cdef inline uint64_t capped(uint64_t a, uint64_t b) noexcept nogil:
     return min(a + b, MAX_FIGURE_C)
 
 
+cdef enum:
+    # Rows that become columns at a time, 6.5 KB.
+    FLOWS_AT_A_TIME = 64
+cdef size_t FLOW_OCTETS = FLOWS.row_bytes
+
+# What TakenFlows writes, in its order.
+if "".join(column.format for column in FLOWS.columns) != "16s16s16sQQddIIIIIIIBBB":
+    raise ImportError("the compiled scan was built for other columns of flows than sentinel/model.py has")
+
+
+@cython.final
+cdef class TakenFlows:
+    """The twin of ``scan.flowtable.TakenFlows``: rows that no scan adds to any more, with the agents they name."""
+
+    cdef FlowRow *_rows
+    cdef uint32_t _n_rows
+    cdef FlowAgent *_agents
+    cdef readonly uint64_t packets
+    cdef readonly uint64_t bytes
+    cdef readonly uint64_t samples
+
+    def __dealloc__(self):
+        free(self._rows)
+        free(self._agents)
+
+    def __len__(self):
+        return self._n_rows
+
+    def table(self):
+        """Every row, as columns of ``FLOWS``."""
+        octets = PyBytes_FromStringAndSize(NULL, self._n_rows * FLOW_OCTETS)
+        cdef uint8_t *at = <uint8_t *>PyBytes_AS_STRING(octets)
+        with nogil:
+            self._arrange(at)
+        return columns.Table(FLOWS, self._n_rows, octets)
+
+    cdef void _arrange(self, uint8_t *out) noexcept nogil:
+        """Column behind column, in blocks of rows that stay in the first cache meanwhile."""
+        cdef size_t n = self._n_rows, begin = 0, end, i
+        cdef const FlowRow *row
+        cdef const FlowAgent *agent
+        cdef uint8_t *wide = out
+        cdef uint64_t *long_ = <uint64_t *>(out + 48 * n)
+        cdef double *time = <double *>(out + 64 * n)
+        cdef uint32_t *word = <uint32_t *>(out + 80 * n)
+        cdef uint8_t *octet = out + 108 * n
+        while begin < n:
+            end = min(begin + <size_t>FLOWS_AT_A_TIME, n)
+            for i in range(begin, end):
+                agent = &self._agents[self._rows[i].key.agent]
+                put_mapped(wide + 16 * i, agent.family, agent.address)
+                octet[i] = agent.family
+            for i in range(begin, end):
+                put_mapped(wide + 16 * (n + i), self._rows[i].key.shape & 0xFF, self._rows[i].key.src)
+            for i in range(begin, end):
+                put_mapped(wide + 16 * (2 * n + i), self._rows[i].key.shape & 0xFF, self._rows[i].key.dst)
+            for i in range(begin, end):
+                row = &self._rows[i]
+                long_[i] = row.packets
+                long_[n + i] = row.bytes
+                time[i] = row.first
+                time[n + i] = row.last
+            for i in range(begin, end):
+                row = &self._rows[i]
+                word[i] = <uint32_t>row.samples
+                word[n + i] = row.key.input
+                word[2 * n + i] = row.key.output
+                word[3 * n + i] = row.key.protocol
+            for i in range(begin, end):
+                row = &self._rows[i]
+                word[4 * n + i] = row.key.src_port
+                word[5 * n + i] = row.key.dst_port
+                word[6 * n + i] = row.key.vni
+                octet[n + i] = row.key.shape & 0xFF
+                octet[2 * n + i] = row.key.shape >> 8 & 0xF
+            begin = end
+
+
+cdef inline void put_mapped(uint8_t *out, int family, const uint8_t *address) noexcept nogil:
+    """An IPv6 address as it is, an IPv4 address as ::ffff:a.b.c.d."""
+    if family == 4:
+        memset(out, 0, 10)
+        out[10] = out[11] = 0xFF
+        memcpy(out + 12, address, 4)
+    else:
+        memcpy(out, address, 16)
+
+
 @cython.final
 cdef class Flows:
     """The twin of ``FlowTable``: at most ``max_flows`` rows, further ones are counted as evicted."""
@@ -49,6 +140,10 @@ cdef class Flows:
     cdef uint32_t _n_agents
     cdef uint32_t *_agent_slots
     cdef uint64_t _seed
+    # Of all rows.
+    cdef uint64_t _packets
+    cdef uint64_t _bytes
+    cdef uint64_t _samples
     cdef readonly uint64_t evicted
 
     def __cinit__(self, int max_flows=MAX_FLOWS):
@@ -77,88 +172,28 @@ cdef class Flows:
         return self._n_rows
 
     def take(self):
-        """Every row as a ``FlowCount`` in order of arrival; the table is empty then."""
-        cdef uint32_t i
-        rows = [self._value(&self._rows[i]) for i in range(self._n_rows)]
-        self._clear()
-        return rows
-
-    def take_top(self, int most):
-        """The ``most`` rows with most bytes, in no order, and the sums of the rest: packets, bytes, samples, rows.
-
-        The table is empty then.
-        """
-        cdef uint32_t i, kept = 0, limit = max(most, 0), first, child
-        cdef uint64_t packets = 0, octets = 0, samples = 0
-        cdef uint32_t *heap = <uint32_t *>malloc((limit + 1) * sizeof(uint32_t))
-        if heap == NULL:
+        """The rows in order of arrival, given away with their memory; the table is empty then."""
+        cdef TakenFlows taken = TakenFlows.__new__(TakenFlows)
+        cdef FlowRow *room = <FlowRow *>malloc(self._max * sizeof(FlowRow))
+        taken._agents = <FlowAgent *>malloc(self._n_agents * sizeof(FlowAgent))
+        if room == NULL or (taken._agents == NULL and self._n_agents):
+            free(room)
             raise MemoryError
-        try:
-            with nogil:
-                # A heap whose top has the fewest bytes of those kept so far.
-                for i in range(self._n_rows):
-                    if kept < limit:
-                        heap[kept] = i
-                        kept += 1
-                        if kept == limit:
-                            for first in range(limit // 2, 0, -1):
-                                self._sift(heap, limit, first - 1)
-                    elif limit and self._rows[i].bytes > self._rows[heap[0]].bytes:
-                        self._add_up(&self._rows[heap[0]], &packets, &octets, &samples)
-                        heap[0] = i
-                        self._sift(heap, limit, 0)
-                    else:
-                        self._add_up(&self._rows[i], &packets, &octets, &samples)
-            rows = [self._value(&self._rows[heap[i]]) for i in range(kept)]
-            rest = (packets, octets, samples, self._n_rows - kept)
-        finally:
-            free(heap)
-        self._clear()
-        return rows, rest
-
-    cdef void _add_up(self, const FlowRow *row, uint64_t *packets, uint64_t *octets, uint64_t *samples) noexcept nogil:
-        packets[0] = capped(packets[0], row.packets)
-        octets[0] = capped(octets[0], row.bytes)
-        samples[0] += row.samples
-
-    cdef void _sift(self, uint32_t *heap, uint32_t size, uint32_t at) noexcept nogil:
-        cdef uint32_t child, held = heap[at]
-        while at * 2 + 1 < size:
-            child = at * 2 + 1
-            if child + 1 < size and self._rows[heap[child + 1]].bytes < self._rows[heap[child]].bytes:
-                child += 1
-            if self._rows[held].bytes <= self._rows[heap[child]].bytes:
-                break
-            heap[at] = heap[child]
-            at = child
-        heap[at] = held
+        taken._rows, taken._n_rows = self._rows, self._n_rows
+        memcpy(taken._agents, self._agents, self._n_agents * sizeof(FlowAgent))
+        taken.packets, taken.bytes, taken.samples = self._packets, self._bytes, self._samples
+        self._rows = room
+        with nogil:
+            self._clear()
+        return taken
 
     cdef void _clear(self) noexcept nogil:
         self._n_rows = 0
+        self._packets = self._bytes = self._samples = 0
         memset(self._slots, 0, (self._mask + 1) * sizeof(uint32_t))
         if self._n_agents * 2 >= MAX_FLOW_AGENTS_C:
             self._n_agents = 0
             memset(self._agent_slots, 0, MAX_FLOW_AGENTS_C * 2 * sizeof(uint32_t))
-
-    cdef object _value(self, const FlowRow *row):
-        cdef int family = row.key.shape & 0xFF
-        cdef const FlowAgent *agent = &self._agents[row.key.agent]
-        return FLOW_COUNTS.made((
-            text_of(agent.family, agent.address),
-            row.key.input,
-            row.key.output,
-            text_of(family, row.key.src),
-            text_of(family, row.key.dst),
-            None if row.key.shape & 0x100 else row.key.protocol,
-            None if row.key.shape & 0x200 else row.key.src_port,
-            None if row.key.shape & 0x400 else row.key.dst_port,
-            None if row.key.shape & 0x800 else row.key.vni,
-            row.packets,
-            row.bytes,
-            row.samples,
-            row.first,
-            row.last,
-        ))
 
     cdef inline uint64_t hash_of(self, const FlowKey *key) noexcept nogil:
         cdef const uint8_t *at = <const uint8_t *>key
@@ -202,7 +237,7 @@ cdef class Flows:
     cdef void count_hashed(
         self, const FlowKey *key, uint64_t hashed, uint32_t rate, uint32_t frame_length, double at
     ) noexcept nogil:
-        cdef uint64_t slot = hashed & self._mask
+        cdef uint64_t slot = hashed & self._mask, octets
         cdef uint32_t tag = <uint32_t>(hashed >> 56), found
         cdef FlowRow *row
         while True:
@@ -223,10 +258,14 @@ cdef class Flows:
                 if memcmp(&row.key, key, sizeof(FlowKey)) == 0:
                     break
             slot = (slot + 1) & self._mask
+        octets = min(<uint64_t>rate * frame_length, MAX_FIGURE_C)
         row.packets = capped(row.packets, rate)
-        row.bytes = capped(row.bytes, min(<uint64_t>rate * frame_length, MAX_FIGURE_C))
+        row.bytes = capped(row.bytes, octets)
         row.samples += 1
         row.last = at
+        self._packets = capped(self._packets, rate)
+        self._bytes = capped(self._bytes, octets)
+        self._samples += 1
 
 
 cdef inline void shape_key(

@@ -47,4 +47,3 @@ cdef class Maker:
 
 
 cdef Maker MATCHES = Maker(Match)
-cdef Maker FLOW_COUNTS = Maker(FlowCount)

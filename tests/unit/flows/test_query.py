@@ -94,7 +94,7 @@ def test_the_agent_with_most_packets_is_that_of_the_window_not_of_a_second() -> 
     assert told.series.elsewhere == (5, 1)
 
 
-def test_of_equals_the_first_as_text_counts_in_whatever_order_they_come() -> None:
+def test_of_equals_the_lowest_address_counts_in_whatever_order_they_come() -> None:
     flows = flow_count(agent=SPINE, bytes=7), flow_count(agent=LEAF, bytes=8), flow_count(agent=FAR, bytes=9)
     for order in permutations(flows):
         assert answer(FlowQuery(("dst_port",)), 0.0, [flow_second(*order)]).passed.bytes == 8
@@ -188,18 +188,3 @@ def test_sums_stop_where_figures_end() -> None:
     told = answer(FlowQuery(("src_ip",), series=1), 0.0, [huge, huge])
     assert told.series is not None
     assert {told.groups[0].sums.bytes, told.passed.bytes, told.series.groups[0][0]} == {MAX_FIGURE}
-
-
-def test_it_rests_after_every_second_of_each_pass() -> None:
-    """Passes over the seconds: to filter, to choose observers and keep them apart, to group, to make series."""
-    rests: list[int] = []
-    tests = (FlowTest(("protocol",), ((17, 17),)),)
-    for query, passes in (
-        (FlowQuery(("agent",)), 1),
-        (FlowQuery(("agent",), series=1, tests=tests), 3),
-        (FlowQuery(("src_ip",)), 3),
-        (FlowQuery(("src_ip",), series=1, tests=tests), 5),
-    ):
-        rests.clear()
-        answer(query, 0.0, SECONDS, lambda: rests.append(1))
-        assert len(rests) == passes * len(SECONDS)

@@ -13,10 +13,11 @@ from sentinel.compiled import VARIABLE, chosen
 from sentinel.errors import ConfigError
 from sentinel.flows.recent import RecentFlows
 from sentinel.limits import MAX_FLOWS
-from sentinel.model import FlowCount, FlowTaking
+from sentinel.model import FlowTaking
 from sentinel.receive.batches import receiver_of
 from sentinel.scan.threads import Scanning, prepare
 from sentinel.sflow.admission import Admission, AdmissionRule
+from tests.support.flows import flows_of
 from tests.support.traffic import LEAF1, LISTED, blacklist, datagram, flow, frame, packet
 from tests.support.twins import native
 
@@ -108,14 +109,15 @@ def test_flows_are_given_when_their_second_is_over_and_when_half_full(choice: st
     scanning.take_flows()
     scanning.take_flows()
     [taking] = given
-    assert (taking.second, len(taking.flows), taking.unnamed_flows, taking.evicted_samples) == (7, 1, 0, 0)
-    assert (taking.flows[0].src_port, taking.flows[0].samples) == (51000, 1)
+    [only] = flows_of(taking.flows.table())
+    assert (taking.second, len(taking.flows), taking.total.samples, taking.evicted_samples) == (7, 1, 1, 0)
+    assert (only.src_port, only.samples) == (51000, 1)
     half = MAX_FLOWS // 2
     payloads = [datagram(*[flow(frame(packet(sport=n + k))) for k in range(64)]) for n in range(0, half, 64)]
     scanning.scan([(payload, LEAF1, 1.0) for payload in payloads], lists)
     full = given[1]
-    assert (full.second, len(full.flows), full.unnamed_flows) == (8, 64, half - 64)
-    assert full.unnamed_samples == half - 64
+    assert (full.second, len(full.flows), full.total.samples) == (8, half, half)
+    assert {flow.src_port for flow in flows_of(full.flows.table())} == set(range(half))
 
 
 def test_a_batch_of_the_next_second_is_not_counted_in_the_one_before(choice: str) -> None:
@@ -127,7 +129,7 @@ def test_a_batch_of_the_next_second_is_not_counted_in_the_one_before(choice: str
         now[0] = second + 0.9
         scanning.scan(batch, blacklist(LISTED))
     scanning.take_flows()
-    assert [(taking.second, taking.flows[0].samples) for taking in given] == [(7, 1), (8, 1)]
+    assert [(taking.second, taking.total.samples) for taking in given] == [(7, 1), (8, 1)]
 
 
 def test_what_found_no_row_is_told_once(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +140,7 @@ def test_what_found_no_row_is_told_once(choice: str, monkeypatch: pytest.MonkeyP
     for _ in range(2):
         scanning.scan([(payload, LEAF1, 1.0)], blacklist(LISTED))
     assert [taking.evicted_samples for taking in given] == [20, 20]
-    assert [taking.unnamed_samples + len(taking.flows) for taking in given] == [100, 100]
+    assert [(taking.total.samples, len(taking.flows)) for taking in given] == [(100, 100), (100, 100)]
 
 
 def test_who_takes_all_tables_waits_for_one_that_is_being_given(choice: str) -> None:
@@ -204,7 +206,7 @@ def test_nothing_is_lost_or_counted_twice_between_threads_that_scan_and_one_that
     scanning.take_flows()
     _, seconds = recent.latest(60, now[0])
     assert sum(second.total.samples for second in seconds) == sum(scanned) == recent.counters.samples
-    assert sum(FlowCount(*row).samples for second in seconds for row in second.flows) == sum(scanned)
+    assert sum(flow.samples for second in seconds for flow in flows_of(second.flows)) == sum(scanned)
 
 
 def test_tables_are_made_before_the_lists_are_in_force(monkeypatch: pytest.MonkeyPatch) -> None:

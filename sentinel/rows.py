@@ -140,23 +140,12 @@ class SocketRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ReceivingSocket:
-    """One receiving socket. ``kernel_drops`` counts since the start; ``None`` where the system does not report it."""
-
-    stage: Literal["sflow", "erspan"]
-    listener: str
-    thread: int
-    receive_buffer_bytes: int
-    kernel_drops: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Health:
     """The daemon as a whole: its status, what is wrong with it, and what the console's header shows."""
 
     status: Status
     problems: tuple[Problem, ...]
-    sockets: tuple[ReceivingSocket, ...]
+    sockets: tuple[SocketRow, ...]
     version: str
     mode: str
     started_at: float

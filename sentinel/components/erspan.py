@@ -21,8 +21,8 @@ from sentinel.problems import Problem
 from sentinel.pulse import Pulse
 from sentinel.readings import Reading, counters
 from sentinel.receive.batches import receiver_of
-from sentinel.receive.sockets import readings, receiving, worst
-from sentinel.rows import NotHere, Pcap, ReceivedRow, ReceivingSocket
+from sentinel.receive.sockets import readings, worst
+from sentinel.rows import NotHere, Pcap, ReceivedRow, SocketRow
 from sentinel.times import time_text
 
 log = logging.getLogger(__name__)
@@ -122,9 +122,9 @@ class Erspan(Component):
         """Return the mirrored frames received since the start."""
         return self._receiver.counters.frames if self._receiver is not None else 0
 
-    def sockets(self) -> list[ReceivingSocket]:
+    def sockets(self) -> list[SocketRow]:
         """Return one row per socket."""
-        return receiving((), self._receiver.opened.granted) if self._receiver is not None else []
+        return self._receiver.sockets() if self._receiver is not None else []
 
     # --- behind the receiver -------------------------------------------------------------------------
 
@@ -159,7 +159,7 @@ class Erspan(Component):
             )
         counts = self._receiver.counters
         if counts.kernel_drops:
-            text = f"the kernel dropped {counts.kernel_drops} mirrored packets ({worst(self.sockets(), 'erspan')})"
+            text = f"the kernel dropped {counts.kernel_drops} mirrored packets ({worst(self.sockets())})"
             yield Problem("erspan_kernel_drops", "degraded", "erspan", text, "raise net.core.rmem_max")
         if counts.write_errors:
             text = f"{counts.write_errors} mirrored packets could not be written"

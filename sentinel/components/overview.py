@@ -17,7 +17,7 @@ from sentinel.problems import Problem, Watch, status_of
 from sentinel.pulse import Pulse
 from sentinel.readings import Reading
 from sentinel.report.metrics import Metrics
-from sentinel.rows import AgentRow, Health, ReceivingSocket
+from sentinel.rows import AgentRow, Health, SocketRow
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Overview(Component):
         components: Sequence[Component],
         *,
         agents: Callable[[], Sequence[AgentRow]],
-        sockets: Callable[[], Sequence[ReceivingSocket]],
+        sockets: Callable[[], Sequence[SocketRow]],
         indicators: Callable[[], int],
         implementation: str,
     ) -> None:

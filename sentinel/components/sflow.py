@@ -16,8 +16,8 @@ from sentinel.problems import Problem
 from sentinel.pulse import Pulse
 from sentinel.readings import Reading, counters
 from sentinel.receive.batches import Received, receiver_of
-from sentinel.receive.sockets import readings, receiving, worst
-from sentinel.rows import AgentRow, ReceivingSocket
+from sentinel.receive.sockets import readings, worst
+from sentinel.rows import AgentRow, SocketRow
 from sentinel.scan.threads import Scanning
 from sentinel.sflow.admission import Admission, AdmissionRule
 from sentinel.sflow.agents import AgentHealth
@@ -118,9 +118,9 @@ class Sflow(Component):
             errors=health.bad_samples,
         )
 
-    def sockets(self) -> list[ReceivingSocket]:
+    def sockets(self) -> list[SocketRow]:
         """Return one row per socket."""
-        return receiving(self._listener.listening(), ())
+        return self._listener.sockets()
 
     def pulses(self) -> Iterable[Pulse]:
         return self._listener.pulses()
@@ -132,7 +132,7 @@ class Sflow(Component):
                 "sflow_kernel_drops",
                 "degraded",
                 "sflow",
-                f"the kernel dropped {drops} sFlow datagrams ({worst(self.sockets(), 'sflow')})",
+                f"the kernel dropped {drops} sFlow datagrams ({worst(self.sockets())})",
                 "raise sflow.receive_buffer and net.core.rmem_max",
             )
 

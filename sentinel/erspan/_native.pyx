@@ -22,7 +22,7 @@ import os
 from sentinel import limits
 from sentinel.erspan import pcapng
 from sentinel.erspan.duplicates import Numbered, _Equal
-from sentinel.erspan.files import Received, remarks
+from sentinel.erspan.files import Kept, remarks
 from sentinel.erspan.keeper import said
 from sentinel.limits import DUPLICATE_WINDOW_S, ERSPAN_BATCH_PACKETS, MAX_DUPLICATE_PACKETS, MAX_EQUAL_PACKETS
 
@@ -411,7 +411,7 @@ cdef class NativeKeeper:
         for i in range(self._n_tallies):
             tally = &self._tallies[i]
             if tally.out == out and tally.frames:
-                amount = Received(tally.frames, tally.octets, tally.duplicates, tally.truncated, tally.lost)
+                amount = Kept(tally.frames, tally.octets, tally.duplicates, tally.truncated, tally.lost)
                 amounts.append((self._places[i], amount))
                 told.append((self._switches[tally.switch], tally.frames))
                 frames += tally.frames

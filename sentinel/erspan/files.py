@@ -46,7 +46,7 @@ class CaptureNotes:
 
 
 @dataclass(slots=True)
-class Received:
+class Kept:
     """What has been kept of one capture since the daemon's start; ``bytes`` are those of the frames.
 
     ``lost`` frames are gaps in the switch's numbers, which some switches share between captures: an upper bound.
@@ -92,7 +92,7 @@ class _Open:
     """A part being written; ``file`` is closed for a while where too many are open."""
 
     path: Path
-    received: Received
+    received: Kept
     file: IO[bytes] | None = None
     size: int = 0
     interfaces: dict[str, _Interface] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class CaptureFiles:
         self._live: set[str] = set()
         # Frames still under way when a capture ends must not open its file again; the latest are remembered.
         self._ended: dict[str, None] = {}
-        self._received: dict[str, Received] = {}
+        self._received: dict[str, Kept] = {}
         self._shelf = Shelf(directory, max_bytes, max_files, max_age_s, self._live.__contains__)
 
     def start(self) -> None:
@@ -189,7 +189,7 @@ class CaptureFiles:
                     packet_id=packet_id,
                     comments=remarks(cut, duplicate_of) if cut or duplicate_of else (),
                 )
-                amount = Received(1, len(mirrored.frame), duplicate_of is not None, mirrored.truncated, dropped)
+                amount = Kept(1, len(mirrored.frame), duplicate_of is not None, mirrored.truncated, dropped)
                 written = self._append_frames(capture_id, block, [(place, amount)])
         if self._shelf.deleted:
             self._tell()
@@ -210,7 +210,7 @@ class CaptureFiles:
                 self._append(part, block)
             return Place(part, interface)
 
-    def append(self, capture_id: str, blocks: Buffer, amounts: Sequence[tuple[Place, Received]]) -> bool:
+    def append(self, capture_id: str, blocks: Buffer, amounts: Sequence[tuple[Place, Kept]]) -> bool:
         """Append packet blocks made for places of one part; false, for all of them, where ``write`` would say so.
 
         They may make the part larger than it should become.
@@ -277,7 +277,7 @@ class CaptureFiles:
         """The capture's files in order."""
         return [part.path for part in self.parts(capture_id)[0]]
 
-    def received(self, capture_id: str) -> Received | None:
+    def received(self, capture_id: str) -> Kept | None:
         """What was kept of a capture, if anything was."""
         with self._lock:
             found = self._received.get(capture_id)
@@ -338,7 +338,7 @@ class CaptureFiles:
             self._close(part)
             self._shelf.put(part.path, part.size, time.time())
 
-    def _append_frames(self, capture_id: str, blocks: Buffer, amounts: Sequence[tuple[Place, Received]]) -> bool:
+    def _append_frames(self, capture_id: str, blocks: Buffer, amounts: Sequence[tuple[Place, Kept]]) -> bool:
         part = amounts[0][0].part
         # Between a place and its use the capture may have ended.
         if self._open.get(capture_id) is not part or not self._shelf.has_room(len(blocks)):
@@ -358,16 +358,16 @@ class CaptureFiles:
         part.size += size
         self._shelf.bytes += size
 
-    def _of(self, capture_id: str) -> Received:
+    def _of(self, capture_id: str) -> Kept:
         found = self._received.get(capture_id)
         if found is None:
             while len(self._received) >= MAX_RECEIVED_KEPT:
                 gone = next((each for each in self._received if each not in self._live), next(iter(self._received)))
                 del self._received[gone]
-            found = self._received[capture_id] = Received()
+            found = self._received[capture_id] = Kept()
         return found
 
-    def _count(self, received: Received, interface: _Interface, amount: Received) -> None:
+    def _count(self, received: Kept, interface: _Interface, amount: Kept) -> None:
         interface.received += amount.frames
         interface.dropped += amount.lost
         received.frames += amount.frames

@@ -7,7 +7,6 @@ Raw sockets of protocol 47 need privileges; while one is open the kernel doesn't
 configured. A frame's time is that of its arrival in the kernel.
 """
 
-import importlib
 import logging
 import selectors
 import socket
@@ -18,20 +17,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sentinel.erspan.duplicates import Duplicates
 from sentinel.erspan.files import CaptureFiles
-from sentinel.erspan.keeper import Arrived, Expected, Keeper, OnFrames, ReceiverCounters, SwitchOf
+from sentinel.erspan.keeper import Arrived, Expected, Keeper, Numbers, OnFrames, ReceiverCounters, SwitchOf
 from sentinel.limits import ERSPAN_BATCH_PACKETS, ERSPAN_LINGER_S, MAX_ERSPAN_DATAGRAM_BYTES
 from sentinel.packets.ip import GRE
 from sentinel.pulse import Pulse
+from sentinel.receive.sockets import ReceivingSocket, enlarge
+from sentinel.rows import SocketRow
 
 log = logging.getLogger(__name__)
 
-# asm-generic/socket.h; the socket module has no name for them. SO_MEMINFO gives nine 32-bit numbers, the last the
-# drops. SO_TIMESTAMPNS adds a struct timespec to each packet: when the kernel had it, however late it is read here.
-_SO_RCVBUFFORCE = 33
+# asm-generic/socket.h; the socket module has no name for it. Adds a struct timespec to each packet: when the kernel had
+# it, however late it is read here.
 _SO_TIMESTAMPNS = 35
-_SO_MEMINFO = 55
-_SK_MEMINFO_DROPS = 8
 _TIMESPEC = struct.Struct("@ll")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 _TICK_S = 0.25
@@ -45,33 +44,17 @@ class Batches(Protocol):
     def receive(self, fd: int, wake_fd: int, timeout_ms: int) -> Sequence[object]: ...
 
 
-@dataclass(slots=True)
-class Granted:
-    """A socket that is open: what it hears, the receive buffer the kernel granted (octets), what found it full."""
-
-    name: str
-    buffer_bytes: int
-    kernel_drops: int = 0
-
-
-@dataclass(slots=True)
-class _Socket:
-    socket: socket.socket
-    granted: Granted
+@dataclass(frozen=True, slots=True)
+class _Source:
+    receiving: ReceivingSocket
     raw_ipv4: bool
-    # The kernel's own count when it was last asked, which wraps.
-    drops: int = 0
-
-    @property
-    def name(self) -> str:
-        return self.granted.name
 
 
 @dataclass(slots=True)
 class Opened:
     """What ``start`` came to: sockets open, and those that couldn't be, with the reason."""
 
-    granted: list[Granted] = field(default_factory=list)
+    sockets: list[ReceivingSocket] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
@@ -102,7 +85,11 @@ class Receiver:
         self._raw = tuple(raw)
         self._gre_in_udp = gre_in_udp
         self._buffer_bytes = receive_buffer_bytes
-        native = importlib.import_module("sentinel.erspan._native") if batches else None
+        numbers: Callable[[int], Numbers] = Duplicates
+        if batches is not None:
+            from sentinel.erspan import _native  # noqa: PLC0415 - only where it was built
+
+            numbers = _native.Duplicates
         self._keeper = Keeper(
             files,
             switch_of,
@@ -111,11 +98,11 @@ class Receiver:
             leave_out_duplicates=leave_out_duplicates,
             # Rising over restarts, so that no number comes twice in the parts of one capture.
             first_id=time.time_ns() // 1000,
-            **({"numbers": native.Duplicates} if native else {}),
+            numbers=numbers,
         )
         self._batches = batches(ERSPAN_BATCH_PACKETS, MAX_ERSPAN_DATAGRAM_BYTES) if batches else None
-        self._native = native.NativeKeeper(self._keeper) if native else None
-        self._sockets: list[_Socket] = []
+        self._native = _native.NativeKeeper(self._keeper) if batches else None
+        self._sources: list[_Source] = []
         self._stop = threading.Event()
         self.pulse = Pulse("erspan-receiver")
         self._thread: threading.Thread | None = None
@@ -146,9 +133,9 @@ class Receiver:
         self._close()
         self._files.flush()
 
-    def udp_port(self) -> int | None:
-        """The port GRE in UDP is heard on, where it is."""
-        return next((each.socket.getsockname()[1] for each in self._sockets if each.name.startswith("udp")), None)
+    def sockets(self) -> list[SocketRow]:
+        """Return one row per socket."""
+        return [each.row() for each in self.opened.sockets]
 
     def _open(self) -> None:
         error: OSError | None = None
@@ -161,7 +148,7 @@ class Receiver:
         if self._gre_in_udp is not None:
             host, port = self._gre_in_udp
             self._add(socket.SOCK_DGRAM, host, port, f"udp {host} port {port}")
-        if not self._sockets and error is not None:
+        if not self._sources and error is not None:
             raise error
 
     def _add(self, kind: socket.SocketKind, host: str, port: int, name: str) -> None:
@@ -171,26 +158,25 @@ class Receiver:
             opened.setblocking(False)
             if ipv6 and not raw:
                 opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            _enlarge(opened, self._buffer_bytes)
+            enlarge(opened, self._buffer_bytes)
             opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             opened.bind((host, port))
-            # The kernel reports twice what it grants, its own overhead being half.
-            granted = Granted(name, opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2)
+            receiving = ReceivingSocket(opened, "erspan", name)
         except OSError:
             opened.close()
             raise
-        self._sockets.append(_Socket(opened, granted, raw_ipv4=raw and not ipv6))
-        self.opened.granted.append(granted)
+        self._sources.append(_Source(receiving, raw_ipv4=raw and not ipv6))
+        self.opened.sockets.append(receiving)
 
     def _close(self) -> None:
-        for each in self._sockets:
-            each.socket.close()
-        self._sockets.clear()
+        for each in self._sources:
+            each.receiving.socket.close()
+        self._sources.clear()
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
-            for each in self._sockets:
-                selector.register(each.socket, selectors.EVENT_READ, each)
+            for each in self._sources:
+                selector.register(each.receiving.socket, selectors.EVENT_READ, each)
             ticked_at = stopping_since = time.monotonic()
             while True:
                 stopping = self._stop.is_set()
@@ -210,16 +196,16 @@ class Receiver:
                         # They come in quick succession: one waking for many of them costs less than one for each.
                         time.sleep(ERSPAN_LINGER_S)
 
-    def _drain(self, source: _Socket) -> int:
+    def _drain(self, source: _Source) -> int:
         """Take what is there, up to one batch, so that no socket starves the others; how many that were."""
         if self._batches is None or self._native is None:
             batch = list(_received(source))
             self._keeper.take(batch, raw_ipv4=source.raw_ipv4)
             return len(batch)
         try:
-            arrived = self._batches.receive(source.socket.fileno(), -1, 0)
+            arrived = self._batches.receive(source.receiving.socket.fileno(), -1, 0)
         except OSError as error:
-            log.debug("%s: %s", source.name, error)
+            log.debug("%s: %s", source.receiving.listener, error)
             return 0
         try:
             self._native.take(arrived, raw_ipv4=source.raw_ipv4)
@@ -234,39 +220,19 @@ class Receiver:
             self._keeper.failed(error, 1)
 
     def _count_drops(self) -> None:
-        for each in self._sockets:
-            drops = _kernel_drops(each.socket)
-            more = (drops - each.drops) & 0xFFFFFFFF
-            self.counters.kernel_drops += more
-            each.granted.kernel_drops += more
-            each.drops = drops
+        for each in self._sources:
+            self.counters.kernel_drops += each.receiving.count_drops()
 
 
-def _enlarge(opened: socket.socket, size: int) -> None:
-    """As large as asked for with privileges, as large as ``net.core.rmem_max`` allows without."""
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
-    except OSError:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-
-
-def _kernel_drops(opened: socket.socket) -> int:
-    try:
-        info = opened.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)
-    except OSError:
-        return 0
-    return int(struct.unpack("9I", info)[_SK_MEMINFO_DROPS]) if len(info) == 36 else 0
-
-
-def _received(source: _Socket) -> Iterator[Arrived]:
-    receive = source.socket.recvmsg
+def _received(source: _Source) -> Iterator[Arrived]:
+    receive = source.receiving.socket.recvmsg
     for _ in range(ERSPAN_BATCH_PACKETS):
         try:
             data, ancillary, _, (host, *_) = receive(MAX_ERSPAN_DATAGRAM_BYTES, _ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
-            log.debug("%s: %s", source.name, error)
+            log.debug("%s: %s", source.receiving.listener, error)
             return
         yield data, host.partition("%")[0], _arrival_ns(ancillary)
 

@@ -9,7 +9,6 @@ class Batch:
     def __iter__(self) -> Iterator[tuple[bytes, str, float]]: ...
 
 class BatchReceiver:
-    drops: int
     datagrams: int
     bytes: int
     truncated: int

@@ -25,26 +25,10 @@ cdef extern from *:
     #include <netinet/in.h>
     #include <poll.h>
     #include <sys/socket.h>
-    #ifndef SO_RXQ_OVFL
-    #define SO_RXQ_OVFL 40
-    #endif
     #ifndef SCM_TIMESTAMPNS
     #define SCM_TIMESTAMPNS 35
     #endif
     #include <time.h>
-
-    /* The kernel's count of drops that came with a message, or -1. */
-    static long long sentinel_drops(struct msghdr *message) {
-        struct cmsghdr *one;
-        for (one = CMSG_FIRSTHDR(message); one != NULL; one = CMSG_NXTHDR(message, one))
-            if (one->cmsg_level == SOL_SOCKET && one->cmsg_type == SO_RXQ_OVFL
-                && one->cmsg_len >= CMSG_LEN(sizeof(unsigned int))) {
-                unsigned int drops;
-                memcpy(&drops, CMSG_DATA(one), sizeof drops);
-                return drops;
-            }
-        return -1;
-    }
 
     /* What the system may hold for a socket, by its own reckoning; 0 for what is no socket. */
     static int sentinel_room(int fd) {
@@ -108,7 +92,6 @@ cdef extern from *:
     int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, void *timeout) nogil
     int poll(pollfd *fds, unsigned long count, int timeout_ms) nogil
     const char *inet_ntop(int family, const void *octets, char *text, unsigned int size) nogil
-    long long sentinel_drops(msghdr *message) nogil
     int sentinel_room(int fd) nogil
     long long sentinel_arrival_ns(msghdr *message) nogil
     int sentinel_sender(const sockaddr_storage *sender, unsigned char *octets) nogil
@@ -145,7 +128,7 @@ cdef class Batch:
 cdef class BatchReceiver:
     """Up to ``most`` datagrams a call, each of at most ``max_bytes`` octets and one more that shows it was longer.
 
-    ``datagrams``, ``bytes`` and ``truncated`` count since the start; ``drops`` is the kernel's own count as last told, or -1.
+    ``datagrams``, ``bytes`` and ``truncated`` count since the start.
     """
 
     cdef unsigned int _most
@@ -159,7 +142,6 @@ cdef class BatchReceiver:
     cdef Slot *_slots
     cdef int _last
     cdef int _used
-    cdef readonly long long drops
     cdef readonly unsigned long long datagrams
     cdef readonly unsigned long long bytes
     cdef readonly unsigned long long truncated
@@ -184,7 +166,6 @@ cdef class BatchReceiver:
             or self._senders == NULL or self._control == NULL or self._slots == NULL
         ):
             raise MemoryError
-        self.drops = -1
         self._used = most
         for i in range(most):
             self._pieces[2 * i].iov_base = self._near + <size_t>i * NEAR_BYTES
@@ -244,7 +225,6 @@ cdef class BatchReceiver:
         cdef mmsghdr *message
         cdef Slot *slot
         cdef uint8_t *far
-        cdef long long drops
         for i in range(self._used):
             # The last call left its lengths here.
             self._messages[i].msg_hdr.msg_namelen = sizeof(sockaddr_storage)
@@ -269,10 +249,6 @@ cdef class BatchReceiver:
             self.bytes += message.msg_len
             if message.msg_hdr.msg_flags & MSG_TRUNC:
                 self.truncated += 1
-        if count:
-            drops = sentinel_drops(&self._messages[count - 1].msg_hdr)
-            if drops >= 0:
-                self.drops = drops
         return count
 
 

@@ -3,13 +3,10 @@
 """The UDP edge: receives datagrams on several addresses and hands them over in batches. Nothing is decoded here.
 
 Each reader has a socket of every address and a thread that serves them, so a reader's batches come one at a time.
-Linux tells how many datagrams it dropped for lack of buffer with the next one received (SO_RXQ_OVFL), and in
-/proc/net/udp at any time; the larger of the two counts.
 """
 
 import errno
 import logging
-import os
 import selectors
 import socket
 import threading
@@ -17,8 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from struct import Struct
 from types import TracebackType
 from typing import Self
 
@@ -32,13 +27,11 @@ from sentinel.limits import (
 )
 from sentinel.pulse import Pulse
 from sentinel.receive.batches import BatchReceiver, Received
+from sentinel.receive.sockets import ReceivingSocket, enlarge, has_ipv6
+from sentinel.rows import SocketRow
 from sentinel.sflow import steering
 
 _LOG = logging.getLogger(__name__)
-# Linux's numbers (asm-generic/socket.h), which Python's socket module doesn't name.
-_SO_RCVBUFFORCE, _SO_RXQ_OVFL = 33, 40
-_DROPS = Struct("=I")
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_DROPS.size)
 
 OnBatch = Callable[[Sequence[Received]], object]
 
@@ -53,20 +46,6 @@ class ListenerCounters:
     truncated: int = 0
     kernel_drops: int | None = None
     errors: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True, slots=True)
-class ListeningOn:
-    """One bound socket. ``receive_buffer_bytes`` is what the system granted, counted as it was asked for.
-
-    ``reader`` is the number of the thread that serves it; ``kernel_drops`` as in ``ListenerCounters``.
-    """
-
-    host: str
-    port: int
-    receive_buffer_bytes: int
-    reader: int = 0
-    kernel_drops: int | None = None
 
 
 class Listener:
@@ -93,8 +72,7 @@ class Listener:
         self._readers = [
             _Reader(number, taker, receiver, self._stopping, self._may_log) for number, taker in enumerate(takers)
         ]
-        self._drops: dict[socket.socket, int] = {}
-        self._kernel_drops: int | None = None
+        self._sockets: list[ReceivingSocket] = []
         self._started = False
 
     def start(self) -> None:
@@ -106,6 +84,7 @@ class Listener:
                 self._bind_all(host, port)
         except OSError:
             self._close()
+            self._sockets = []
             raise
         self._started = True
         for reader in self._readers:
@@ -116,7 +95,8 @@ class Listener:
         self._stopping.set()
         for reader in self._readers:
             reader.stop()
-        self._count_drops()
+        for each in self._sockets:
+            each.count_drops()
         self._close()
 
     def __enter__(self) -> Self:
@@ -132,22 +112,20 @@ class Listener:
         """Return the signs of life of the reading threads."""
         return [reader.pulse for reader in self._readers]
 
-    def listening(self) -> list[ListeningOn]:
-        """The bound sockets, with the real port where 0 was asked for."""
-        self._count_drops()
-        found = []
-        for number, reader in enumerate(self._readers):
-            for bound in reader.sockets:
-                host, port = bound.getsockname()[:2]
-                # Linux doubles the size for its own bookkeeping and reports the double.
-                granted = bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
-                found.append(ListeningOn(host, port, granted, number, self._drops.get(bound)))
-        return found
+    def ports(self) -> list[int]:
+        """Return the port of each of the addresses, the real one if 0 was requested."""
+        return [bound.getsockname()[1] for bound in self._readers[0].sockets]
+
+    def sockets(self) -> list[SocketRow]:
+        """Return one row per socket."""
+        for each in self._sockets:
+            each.count_drops()
+        return [each.row() for each in self._sockets]
 
     def counters(self) -> ListenerCounters:
         """A copy of the counters as they stand, of all readers."""
-        self._count_drops()
-        total = ListenerCounters(kernel_drops=self._kernel_drops)
+        drops = [row.kernel_drops for row in self.sockets() if row.kernel_drops is not None]
+        total = ListenerCounters(kernel_drops=sum(drops) if drops else None)
         for counters in (reader.counters() for reader in self._readers):
             total.datagrams += counters.datagrams
             total.bytes += counters.bytes
@@ -158,13 +136,15 @@ class Listener:
 
     def _bind_all(self, host: str, port: int) -> None:
         """One socket for each reader, all on the port that the first got."""
-        if host == "::" and not _has_ipv6():
+        if host == "::" and not has_ipv6():
             _LOG.warning("sflow listener: this system has no IPv6, so [::] port %d hears IPv4 alone", port)
             host = "0.0.0.0"  # noqa: S104  # what "::" is without IPv6
         for number, reader in enumerate(self._readers):
             bound = self._bind(host, port)
             reader.sockets.append(bound)
-            port = bound.getsockname()[1]
+            address, port = bound.getsockname()[:2]
+            listener = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+            self._sockets.append(ReceivingSocket(bound, "sflow", listener, number))
             if number == len(self._readers) - 1 and number:
                 try:
                     steering.steer(bound, len(self._readers))
@@ -185,34 +165,19 @@ class Listener:
                 bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
             if len(self._readers) > 1:
                 steering.share(bound)
-            self._set_buffer(bound, host, port)
-            self._ask_for_drops(bound)
+            granted = enlarge(bound, self._receive_buffer_bytes)
+            if granted < self._receive_buffer_bytes:
+                _LOG.warning(
+                    "sflow listener %s port %d: receive buffer of %d octets granted, %d wanted"
+                    " (raise net.core.rmem_max)",
+                    *(host, port, granted, self._receive_buffer_bytes),
+                )
             bound.setblocking(False)
             bound.bind(address)
         except OSError as error:
             bound.close()
             raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror}") from error
         return bound
-
-    def _set_buffer(self, bound: socket.socket, host: str, port: int) -> None:
-        wanted = self._receive_buffer_bytes
-        try:
-            # Beyond net.core.rmem_max; needs CAP_NET_ADMIN.
-            bound.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, wanted)
-        except OSError:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
-        granted = bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
-        if granted < wanted:
-            _LOG.warning(
-                "sflow listener %s port %d: receive buffer of %d octets granted, %d wanted (raise net.core.rmem_max)",
-                *(host, port, granted, wanted),
-            )
-
-    def _ask_for_drops(self, bound: socket.socket) -> None:
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
-        except OSError:
-            self._log("no SO_RXQ_OVFL", "sflow listener: the system doesn't report its drops with the datagrams")
 
     def _close(self) -> None:
         for reader in self._readers:
@@ -229,20 +194,6 @@ class Listener:
         self._next_log[reason] = now + LISTENER_LOG_INTERVAL_S
         return True
 
-    def _count_drops(self) -> None:
-        """Bring ``kernel_drops`` up to date, while the sockets are open."""
-        told: Counter[socket.socket] = Counter()
-        bound = [each for reader in self._readers for each in reader.sockets]
-        for source in (
-            _proc_drops({os.fstat(each.fileno()).st_ino: each for each in bound}),
-            *(reader.drops() for reader in self._readers),
-        ):
-            for each, drops in source.items():
-                told[each] = max(told[each], drops)
-        self._drops.update(told)
-        if self._drops:
-            self._kernel_drops = sum(self._drops.values())
-
 
 class _Reader:
     """One thread with a socket of every address."""
@@ -258,11 +209,9 @@ class _Reader:
         self.pulse = Pulse(f"sflow-listener-{number}")
         self.sockets: list[socket.socket] = []
         # What was received one by one; the compiled receivers count for themselves.
-        self._drops: dict[socket.socket, int] = {}
         self._counters = ListenerCounters()
         self._on_batch = on_batch
         self._make_receiver = receiver
-        # One for each socket: what it was told of drops is that socket's.
         self._receivers: dict[socket.socket, BatchReceiver] = {}
         self._stopping = stopping
         self._may_log = may_log
@@ -303,10 +252,6 @@ class _Reader:
             bytes=self._counters.bytes + sum(each.bytes for each in receivers),
             truncated=self._counters.truncated + sum(each.truncated for each in receivers),
         )
-
-    def drops(self) -> dict[socket.socket, int]:
-        """What came with datagrams about each socket; nothing of one that told nothing."""
-        return self._drops | {bound: each.drops for bound, each in self._receivers.items() if each.drops >= 0}
 
     def _run(self) -> None:
         if self._wake is None:
@@ -361,10 +306,7 @@ class _Reader:
         self._stopping.wait(LISTENER_ERROR_PAUSE_S)
 
     def _receive(self, bound: socket.socket) -> Received:
-        data, ancillary, flags, address = bound.recvmsg(MAX_DATAGRAM_BYTES + 1, _ANCILLARY_BYTES)
-        for level, kind, value in ancillary:
-            if level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL and len(value) >= _DROPS.size:
-                self._drops[bound] = _DROPS.unpack_from(value)[0]
+        data, _, flags, address = bound.recvmsg(MAX_DATAGRAM_BYTES + 1)
         self._counters.datagrams += 1
         self._counters.bytes += len(data)
         if flags & socket.MSG_TRUNC:
@@ -381,33 +323,9 @@ class _Reader:
                 _LOG.exception("sflow listener: a batch of %d datagrams was lost to a bug", len(batch))
 
 
-def _has_ipv6() -> bool:
-    """Asked of the running kernel, which may have been booted with ``ipv6.disable=1``."""
-    try:
-        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()
-    except OSError:
-        return False
-    return True
-
-
 def _sender(host: str) -> str:
     """The text of an address without its zone, an IPv4-mapped one as IPv4."""
     if ":" not in host:
         return host
     host = host.partition("%")[0]
     return host[7:] if host.startswith("::ffff:") and "." in host else host
-
-
-def _proc_drops(sockets: dict[int, socket.socket]) -> dict[socket.socket, int]:
-    """The drops of each socket by its inode (proc(5): the tenth field is the inode, the last one the drops)."""
-    found: dict[socket.socket, int] = {}
-    for table in ("/proc/net/udp", "/proc/net/udp6") if sockets else ():
-        try:
-            rows = Path(table).read_text("ascii").splitlines()[1:]
-        except OSError:
-            continue
-        for row in rows:
-            columns = row.split()
-            if len(columns) >= 13 and columns[9].isdigit() and int(columns[9]) in sockets:
-                found[sockets[int(columns[9])]] = int(columns[12])
-    return found

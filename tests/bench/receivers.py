@@ -161,7 +161,7 @@ def sentinel(threads: int, prefixes: int) -> None:
     flows = threading.Thread(target=take_flows)
     with Listener([("127.0.0.1", 0)], BUFFER_BYTES, takers, receiver_of(scanning.implementation)) as listener:
         flows.start()
-        _answer(listener.listening()[0].port, lambda: listener.counters().datagrams)
+        _answer(listener.ports()[0], lambda: listener.counters().datagrams)
         ended.set()
         flows.join()
 

@@ -76,7 +76,8 @@ def test_thirty_thousand_packets_a_second(
     receiver.start()
     total = int(RATE_PPS * SECONDS)
     used_before = time.process_time()
-    program = [sys.executable, "-c", SENDER, kind, "127.0.0.1", str(receiver.udp_port() or 0), str(total)]
+    port = receiver.opened.sockets[-1].socket.getsockname()[1]
+    program = [sys.executable, "-c", SENDER, kind, "127.0.0.1", str(port), str(total)]
     sent = subprocess.run(
         program, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=60 + SECONDS
     )

@@ -29,6 +29,12 @@ def wanted(switch: str, source: str, destination: str) -> str | None:
     return "c1" if {source, destination} == {"192.0.2.10", "198.51.100.7"} else None
 
 
+def port_of(receiver: Receiver) -> int:
+    """The port on which GRE in UDP is heard."""
+    port: int = receiver.opened.sockets[-1].socket.getsockname()[1]
+    return port
+
+
 @pytest.fixture(params=["python", "native"], autouse=True)
 def keeping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test with the plain and with the compiled receiver and keeper."""
@@ -92,7 +98,7 @@ def running(
 
 @contextmanager
 def sender(run: Running, bound_to: str = "127.0.0.1", host: str = "127.0.0.1") -> Iterator[Callable[[bytes], int]]:
-    port = run.receiver.udp_port()
+    port = port_of(run.receiver)
     assert port
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((bound_to, 0))
@@ -224,7 +230,7 @@ def test_kernel_drops_are_counted(tmp_path: Path) -> None:
         receive_buffer_bytes=4096,
     )
     receiver.start()
-    port = receiver.udp_port()
+    port = port_of(receiver)
     assert port
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for _ in range(200):
@@ -233,7 +239,7 @@ def test_kernel_drops_are_counted(tmp_path: Path) -> None:
     receiver.stop()
     files.stop()
     assert receiver.counters.kernel_drops > 0
-    assert [each.kernel_drops for each in receiver.opened.granted] == [receiver.counters.kernel_drops]
+    assert [row.kernel_drops for row in receiver.sockets()] == [receiver.counters.kernel_drops]
     assert receiver.counters.kernel_drops + receiver.counters.packets == 200
 
 
@@ -283,7 +289,7 @@ def test_raw_gre(tmp_path: Path, host: str) -> None:
         pytest.skip("no raw sockets here")
     big = ethernet("192.0.2.10", "198.51.100.7", b"z" * 3000)
     with sock, running(tmp_path, raw=(host,), udp=False) as run:
-        assert [granted.name for granted in run.receiver.opened.granted] == [f"raw GRE on {host}"]
+        assert [row.listener for row in run.receiver.sockets()] == [f"raw GRE on {host}"]
         sock.sendto(mirroring.type_ii(FRAME), (host, 0))
         sock.sendto(mirroring.type_iii(big), (host, 0))
         sock.sendto(struct.pack("!HH", 0, 0x0800), (host, 0))

@@ -8,7 +8,7 @@ import dpkt
 import pytest
 
 from sentinel.erspan.decapsulate import Mirrored
-from sentinel.erspan.files import CaptureFiles, Received
+from sentinel.erspan.files import CaptureFiles, Kept
 from sentinel.erspan.shelf import Deleted
 from sentinel.packets.pcap import packets
 from tests.support.mirroring import ethernet
@@ -103,7 +103,7 @@ def test_what_was_received_is_known_by_capture(tmp_path: Path) -> None:
     files.count_left_out("c1")
     files.write("c2", "leaf2", MIRRORED, 1)
     files.stop()
-    assert files.received("c1") == Received(frames=2, bytes=2 * len(FRAME), duplicates=2, truncated=1, lost=4)
+    assert files.received("c1") == Kept(frames=2, bytes=2 * len(FRAME), duplicates=2, truncated=1, lost=4)
     [path] = files.paths("c1")
     assert b"duplicate: the same packet as mirrored by leaf1" in path.read_bytes()
 

@@ -89,7 +89,7 @@ def test_datagrams_arrive_with_sender_and_time() -> None:
     inbox = Inbox()
     with Listener([("127.0.0.1", 0)], 65536, inbox) as listener, sender(bind="127.0.0.1") as out:
         before = time.time()
-        out.sendto(b"hello", ("127.0.0.1", listener.listening()[0].port))
+        out.sendto(b"hello", ("127.0.0.1", listener.ports()[0]))
         ((data, host, at),) = inbox.wait(1)
         counters = listener.counters()
     assert (data, host) == (b"hello", "127.0.0.1")
@@ -101,8 +101,8 @@ def test_datagrams_arrive_with_sender_and_time() -> None:
 def test_several_addresses_feed_one_stream_of_batches() -> None:
     inbox = Inbox()
     with Listener([("127.0.0.1", 0), ("127.0.0.2", 0)], 65536, inbox) as listener, sender() as out:
-        for place in listener.listening():
-            out.sendto(place.host.encode(), (place.host, place.port))
+        for host, port in zip(("127.0.0.1", "127.0.0.2"), listener.ports(), strict=True):
+            out.sendto(host.encode(), (host, port))
         assert {data for data, _, _ in inbox.wait(2)} == {b"127.0.0.1", b"127.0.0.2"}
 
 
@@ -110,7 +110,7 @@ def test_several_addresses_feed_one_stream_of_batches() -> None:
 def test_dual_stack_shows_ipv4_senders_as_ipv4() -> None:
     inbox = Inbox()
     with Listener([("::", 0)], 65536, inbox) as listener, sender() as out, sender(socket.AF_INET6) as out6:
-        port = listener.listening()[0].port
+        port = listener.ports()[0]
         out.sendto(b"four", ("127.0.0.1", port))
         out6.sendto(b"six", ("::1", port))
         assert {(data, host) for data, host, _ in inbox.wait(2)} == {(b"four", "127.0.0.1"), (b"six", "::1")}
@@ -120,9 +120,9 @@ def test_dual_stack_shows_ipv4_senders_as_ipv4() -> None:
 def test_without_ipv6_the_wildcard_hears_ipv4(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("sentinel.sflow.listener._has_ipv6", lambda: False)
+    monkeypatch.setattr("sentinel.sflow.listener.has_ipv6", lambda: False)
     with Listener([("::", 0)], 1 << 16, lambda _: None) as listener:
-        assert [on.host for on in listener.listening()] == ["0.0.0.0"]
+        assert [row.listener for row in listener.sockets()] == [f"0.0.0.0:{listener.ports()[0]}"]
     assert "no IPv6" in caplog.text
 
 
@@ -142,7 +142,7 @@ def test_an_address_in_use_is_named_and_nothing_stays_open() -> None:
         listener = Listener([("127.0.0.1", 0), ("127.0.0.1", port)], 65536, Inbox())
         with pytest.raises(OSError, match=f"127.0.0.1 port {port}"):
             listener.start()
-        assert listener.listening() == []
+        assert listener.sockets() == []
         listener.stop()
 
 
@@ -164,7 +164,7 @@ def test_a_bug_behind_it_is_counted_logged_once_and_survived(caplog: pytest.LogC
 
     with Listener([("127.0.0.1", 0)], 65536, fails) as listener, sender() as out, caplog.at_level(logging.ERROR):
         for number in range(1, 4):
-            out.sendto(b"x", ("127.0.0.1", listener.listening()[0].port))
+            out.sendto(b"x", ("127.0.0.1", listener.ports()[0]))
             inbox.wait(number)
         until(lambda: listener.counters().errors["on_batch"] == 3)
     assert len([each for each in caplog.records if "lost to a bug" in each.message]) == 1
@@ -180,7 +180,7 @@ def test_a_flood_comes_in_bounded_batches() -> None:
         release.wait(WAIT_S)
 
     with Listener([("127.0.0.1", 0)], 1 << 20, slow) as listener, sender() as out:
-        target = ("127.0.0.1", listener.listening()[0].port)
+        target = ("127.0.0.1", listener.ports()[0])
         out.sendto(b"first", target)
         assert held.wait(WAIT_S)
         for _ in range(LISTENER_BATCH_DATAGRAMS + 10):
@@ -200,7 +200,7 @@ def test_the_kernels_own_drops_are_counted() -> None:
         release.wait(WAIT_S)
 
     with Listener([("127.0.0.1", 0)], 4096, slow) as listener, sender() as out:
-        target = ("127.0.0.1", listener.listening()[0].port)
+        target = ("127.0.0.1", listener.ports()[0])
         out.sendto(b"first", target)
         assert held.wait(WAIT_S)
         for _ in range(500):
@@ -221,14 +221,13 @@ def test_the_kernels_own_drops_are_counted() -> None:
 def test_the_granted_buffer_is_reported_and_a_smaller_one_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     wanted = 1 << 30
     with caplog.at_level(logging.WARNING), Listener([("127.0.0.1", 0)], wanted, Inbox()) as listener:
-        granted = listener.listening()[0].receive_buffer_bytes
+        granted = listener.sockets()[0].receive_buffer_bytes
     assert 0 < granted <= wanted
     assert (granted < wanted) == any("net.core.rmem_max" in each.message for each in caplog.records)
 
 
 def test_a_system_without_drop_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SO_RXQ_OVFL", 0x7FFF)
-    monkeypatch.setattr(module, "_proc_drops", lambda sockets: {})
+    monkeypatch.setattr("sentinel.receive.sockets._SO_MEMINFO", 0x7FFF)
     with Listener([("127.0.0.1", 0)], 65536, Inbox()) as listener:
         assert listener.counters().kernel_drops is None
 
@@ -238,7 +237,7 @@ def test_stop_ends_the_thread_and_may_be_repeated() -> None:
     listener.stop()
     listener = Listener([("127.0.0.1", 0)], 65536, Inbox())
     listener.start()
-    port = listener.listening()[0].port
+    port = listener.ports()[0]
     with pytest.raises(RuntimeError):
         listener.start()
     listener.stop()
@@ -256,7 +255,7 @@ def test_the_longest_datagram_comes_whole_among_short_ones() -> None:
     sent = [bytes(n % 251 for n in range(size)) for size in sizes]
     with Listener([("127.0.0.1", 0)], 1 << 20, inbox) as listener, sender() as out:
         for data in sent:
-            out.sendto(data, ("127.0.0.1", listener.listening()[0].port))
+            out.sendto(data, ("127.0.0.1", listener.ports()[0]))
         assert [data for data, _, _ in inbox.wait(len(sent))] == sent
         assert listener.counters().bytes == sum(sizes)
 
@@ -269,16 +268,18 @@ def test_all_datagrams_of_an_agent_go_to_one_of_several_threads() -> None:
     inboxes = [Inbox() for _ in range(3)]
     agents = [*(f"10.0.0.{n}" for n in range(1, 13)), *(f"2001:db8::{n:x}" for n in range(1, 13))]
     with Listener([("127.0.0.1", 0)], 1 << 20, inboxes) as listener:
-        places = listener.listening()
-        assert [(place.reader, place.port) for place in places] == [(n, places[0].port) for n in range(3)]
+        (port,) = listener.ports()
+        assert [(row.thread, row.listener) for row in listener.sockets()] == [
+            (n, f"127.0.0.1:{port}") for n in range(3)
+        ]
         for number in range(4):
             # Another sender's port each time, by which the kernel alone would choose another socket.
             with sender() as out:
                 for agent in agents:
-                    out.sendto(datagram(agent, number), ("127.0.0.1", places[0].port))
+                    out.sendto(datagram(agent, number), ("127.0.0.1", port))
         until(lambda: listener.counters().datagrams == 4 * len(agents))
         until(lambda: sum(len(inbox.received) for inbox in inboxes) == 4 * len(agents))
-        assert all(place.kernel_drops in {0, None} for place in listener.listening())
+        assert all(row.kernel_drops in {0, None} for row in listener.sockets())
     for inbox in inboxes:
         heard = Counter(decode(data).agent for data, _, _ in inbox.received)
         assert len(heard) == 8
@@ -294,15 +295,15 @@ def test_drops_are_told_of_the_socket_that_had_them() -> None:
         release.wait(WAIT_S)
 
     with Listener([("127.0.0.1", 0)], 4096, [slow, slow]) as listener, sender() as out:
-        port = listener.listening()[0].port
+        port = listener.ports()[0]
         out.sendto(datagram("10.0.0.1", 1), ("127.0.0.1", port))
         assert busy.wait(WAIT_S)
         for number in range(200):
             out.sendto(datagram("10.0.0.1", 2 + number), ("127.0.0.1", port))
-        places = listener.listening()
+        rows = listener.sockets()
         total = listener.counters().kernel_drops
         release.set()
-    told = sorted(place.kernel_drops or 0 for place in places)
+    told = sorted(row.kernel_drops or 0 for row in rows)
     assert told[0] == 0
     assert told[1] == total
     assert total

@@ -31,8 +31,8 @@ def extensions() -> list[Extension]:
             "sentinel.erspan._native",
             ["sentinel/erspan/_native.pyx"],
             depends=[
-                f"sentinel/{part}"
-                for part in ("receive/_native.pxd", "erspan/native/header.pxi", "erspan/native/duplicates.pxi")
+                "sentinel/receive/_native.pxd",
+                *(f"sentinel/erspan/native/{part}.pxi" for part in ("header", "duplicates", "blocks")),
             ],
         ),
     ]

@@ -7,6 +7,7 @@ called ``*_at`` or ``*_seen`` are UTC seconds since 1970 (float), ``now`` argume
 ``None`` means absent, never unknown-as-zero.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -438,3 +439,11 @@ class Capture:
     ending: Ending | None = None
     ending_note: str = ""
     ended_at: float | None = None
+
+
+def error_pct(samples: int) -> float:
+    """Return the largest relative error at 95 % confidence, in percent: 196·√(1/n).
+
+    sflow.org, "Packet Sampling Basics". ``samples`` is at least 1.
+    """
+    return round(196 * math.sqrt(1 / samples), 1)

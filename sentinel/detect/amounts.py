@@ -6,7 +6,6 @@ A packet is sampled at every hop, and on one switch again at its way out where e
 both sides of a switch are kept apart, and the detection's figures are the larger side of the agent with most packets.
 """
 
-import math
 from collections.abc import Iterable
 
 from sentinel import limits
@@ -56,11 +55,6 @@ def best(views: Iterable[tuple[str, Tally, Tally]]) -> Tally:
             more = tallies[side[1]]
             sides[side] = sides[side].plus(more) if side in sides else more
     return max(sides.values(), key=_size)
-
-
-def error_pct(samples: int) -> float:
-    """The largest relative error at 95 % confidence, in percent: 196·√(1/n) (sflow.org, "Packet Sampling Basics")."""
-    return round(196 * math.sqrt(1 / samples), 1)
 
 
 def _size(tally: Tally) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from sentinel.detect import amounts, direction, evidence
 from sentinel.detect.rows import RowBudget
-from sentinel.model import Detection, Direction, Evidence, Indicator, Match, Observer
+from sentinel.model import Detection, Direction, Evidence, Indicator, Match, Observer, error_pct
 
 Pair = tuple[str, str]
 
@@ -186,7 +186,7 @@ class Case:
             samples=figures.samples,
             packets=figures.packets,
             bytes=figures.bytes,
-            packets_error_pct=amounts.error_pct(figures.samples),
+            packets_error_pct=error_pct(figures.samples),
             first_seen=self.first_seen,
             last_seen=self.last_seen,
             src_ip=src_ip,

@@ -4,7 +4,7 @@
 
 from collections.abc import Iterable
 
-from sentinel.model import Detection, FlowCount, Observer
+from sentinel.model import Detection, FlowCount, Observer, error_pct
 
 
 def detection_of(local_ip: str, other_ip: str, flows: Iterable[FlowCount]) -> Detection | None:
@@ -28,7 +28,7 @@ def detection_of(local_ip: str, other_ip: str, flows: Iterable[FlowCount]) -> De
         samples=best.samples,
         packets=best.packets,
         bytes=best.bytes,
-        packets_error_pct=round(196 * best.samples**-0.5, 1),
+        packets_error_pct=error_pct(best.samples),
         first_seen=min(flow.first_seen for flow in found),
         last_seen=max(flow.last_seen for flow in found),
         src_ip=best.src_ip,

@@ -7,7 +7,18 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sentinel.limits import MAX_OBSERVERS_SHOWN
-from sentinel.model import Capture, Detection, FlowAnswer, FlowGroup, FlowQuery, FlowSums, Indicator, Mirror, Observer
+from sentinel.model import (
+    Capture,
+    Detection,
+    FlowAnswer,
+    FlowGroup,
+    FlowQuery,
+    FlowSums,
+    Indicator,
+    Mirror,
+    Observer,
+    error_pct,
+)
 from sentinel.rows import FeedRow, Health, ReceivedRow
 from sentinel.times import maybe_utc, utc
 
@@ -166,8 +177,7 @@ def flow_group(query: FlowQuery, value: FlowGroup, seconds: int) -> Json:
     return {
         **dict(zip(query.group, value.key, strict=True)),
         **flow_sums(value.sums),
-        # sFlow, "Packet Sampling Basics": at 95 % confidence the error is at most 196 * sqrt(1 / samples) per cent.
-        "packets_error_pct": round(196 * value.sums.samples**-0.5, 1) if value.sums.samples else None,
+        "packets_error_pct": error_pct(value.sums.samples) if value.sums.samples else None,
         "bps": round(8 * value.sums.bytes / max(seconds, 1)),
         "agents": value.agents,
         "first_seen": utc(value.first_seen),

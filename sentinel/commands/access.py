@@ -8,13 +8,13 @@ The token is in a file that nobody else can read, never an argument: those are s
 
 import ipaddress
 import os
-import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sentinel import tokenfile
 from sentinel.errors import ConfigError
 from sentinel.limits import MAX_CLIENT_FILE_BYTES
 
@@ -60,20 +60,17 @@ def access_of(options: Mapping[str, str | None]) -> ClientAccess:
 
 
 def read_token(path: Path) -> str:
-    """The token in a file of mode 0600: the last word of its first line that is no comment; raises ``ConfigError``."""
-    text, mode = _read(path)
-    if mode & 0o077:
-        raise ConfigError(str(path), [f"has mode {mode:04o}, so others can read it; chmod 600 it"])
-    lines = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not lines or not lines[0][-1].isascii():
+    """Return the token in a file of mode 0600; raises ``ConfigError``."""
+    token = tokenfile.token(path, "first_line", private=True)
+    if token is None:
         raise ConfigError(str(path), ["holds no token; expected a line of a token, or of a name and it"])
-    return lines[0][-1]
+    return token
 
 
 def _read_settings(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    text, _ = _read(path)
+    text = tokenfile.read(path, private=False, max_bytes=MAX_CLIENT_FILE_BYTES)
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -83,20 +80,6 @@ def _read_settings(path: Path) -> dict[str, str]:
     if findings:
         raise ConfigError(str(path), findings)
     return raw
-
-
-def _read(path: Path) -> tuple[str, int]:
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            content = file.read(MAX_CLIENT_FILE_BYTES + 1)
-        if len(content) > MAX_CLIENT_FILE_BYTES:
-            raise ConfigError(str(path), [f"is larger than {MAX_CLIENT_FILE_BYTES} octets"])
-        return content.decode(), mode
-    except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), ["is not UTF-8 text"]) from error
 
 
 def _check_url(url: str) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from sentinel import tokenfile
 from sentinel.commands.access import ClientAccess
-from sentinel.errors import ConfigError, OutsideError
+from sentinel.errors import OutsideError
 
 if TYPE_CHECKING:
     # Wireshark calls the extcap program several times at its start; reading daemon settings is slow to import.
@@ -43,12 +44,7 @@ class DaemonClient:
         name = f"[{host}]" if ":" in host else host
         token = None
         if settings.web.token_file is not None:
-            try:
-                lines = settings.web.token_file.read_text(encoding="ascii").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError("web.token_file", [f"{settings.web.token_file} cannot be read: {error}"]) from error
-            rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-            token = rows[0][-1] if rows else None
+            token = tokenfile.token(settings.web.token_file, "first_line", private=False, key="web.token_file")
         return cls(ClientAccess(f"http://{name}:{port}", token))
 
     def close(self) -> None:

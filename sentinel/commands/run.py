@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from sentinel import tokenfile
 from sentinel.capture.switches import Access, SwitchClient
 from sentinel.commands.client import DaemonClient
 from sentinel.commands.options import config_option, find_config
@@ -22,7 +23,7 @@ from sentinel.config.settings import Settings, load
 from sentinel.daemon import Daemon
 from sentinel.errors import OutsideError, SwitchError
 from sentinel.model import Switch
-from sentinel.web.tokens import load_tokens
+from sentinel.web.tokens import parse_tokens
 
 
 @click.command()
@@ -66,7 +67,7 @@ def check(config: Path | None) -> None:
     report = _Report()
     report.good("settings", str(path))
     if settings.web.token_file is not None:
-        load_tokens(settings.web.token_file)
+        parse_tokens(tokenfile.read(settings.web.token_file, private=True), str(settings.web.token_file))
     _check_feeds(settings, report)
     _check_switches(settings, report)
     _check_ports(settings, report)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
+from sentinel import tokenfile
 from sentinel.capture import commands, events
 from sentinel.capture.switches import Access, SwitchPool
 from sentinel.components.component import Component, Job
@@ -34,15 +35,10 @@ def access_of(settings: Settings) -> Access:
     chosen = settings.switches
     token = None
     if chosen.token_file is not None:
-        try:
-            words = chosen.token_file.read_text(encoding="ascii").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError("switches.token_file", [f"{chosen.token_file} cannot be read: {error}"]) from error
-        if not words:
-            raise ConfigError(
-                "switches.token_file", [f"{chosen.token_file} is empty; expected a token, or an owner and it"]
-            )
-        token = words[-1]
+        token = tokenfile.token(chosen.token_file, "file", private=False, key="switches.token_file")
+        if token is None:
+            problem = f"{chosen.token_file} holds no token; expected a token, or an owner and it"
+            raise ConfigError("switches.token_file", [problem])
     cert = (chosen.client_cert, chosen.client_key) if chosen.client_cert and chosen.client_key else None
     return Access(settings.capture.erspan_destination, chosen.ca_file, cert, token)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from flask import Blueprint
 
+from sentinel import tokenfile
 from sentinel.components.component import Component
 from sentinel.config.settings import Settings
 from sentinel.readings import Reading, counters
@@ -17,7 +18,7 @@ from sentinel.web.guards import Guard
 from sentinel.web.longpoll import LongPolls
 from sentinel.web.pcap import PcapStreams
 from sentinel.web.server import WebServer
-from sentinel.web.tokens import load_tokens
+from sentinel.web.tokens import parse_tokens
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ class Web(Component):
     ) -> None:
         self._counters = WebCounters()
         host, port = settings.web.listen
-        tokens = load_tokens(settings.web.token_file) if settings.web.token_file else None
+        file = settings.web.token_file
+        tokens = parse_tokens(tokenfile.read(file, private=True), str(file)) if file else None
         guard = Guard(host, settings.web.hosts, tokens)
         app = create_app([*pages, probes.blueprint(health, guard)], guard, self._counters)
         self._server = WebServer(app, host, port, polls, self._counters, streams)

@@ -1,16 +1,13 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Bearer tokens: a file of ``name token`` lines; only digests stay in memory."""
+"""Bearer tokens: ``name token`` lines, of which only digests stay in memory."""
 
 import hashlib
 import hmac
-import os
 import re
-import stat
-from pathlib import Path
 
 from sentinel.errors import ConfigError
-from sentinel.limits import MAX_TOKEN_CHARS, MAX_TOKEN_FILE_BYTES, MAX_TOKENS, MIN_TOKEN_CHARS
+from sentinel.limits import MAX_TOKEN_CHARS, MAX_TOKENS, MIN_TOKEN_CHARS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 # RFC 6750 section 2.1, b64token
@@ -80,21 +77,3 @@ def _line_fault(fields: list[str], names: set[str]) -> str:
             "(openssl rand -base64 32 makes one)"
         )
     return ""
-
-
-def load_tokens(path: Path) -> Tokens:
-    """Read a token file that nobody but its owner can read; raises ``ConfigError``."""
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            content = file.read(MAX_TOKEN_FILE_BYTES + 1)
-        text = content.decode("utf-8")
-    except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), [f"is not UTF-8 text at octet {error.start}"]) from error
-    if mode & 0o077:
-        raise ConfigError(str(path), [f"has mode {mode:04o}, so others can read it; chmod 600 it"])
-    if len(content) > MAX_TOKEN_FILE_BYTES:
-        raise ConfigError(str(path), [f"is larger than {MAX_TOKEN_FILE_BYTES} octets"])
-    return parse_tokens(text, str(path))

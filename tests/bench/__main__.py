@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import SubprocessError
 
-from tests.bench import deciding, erspan, latency, loopback, memory
+from tests.bench import deciding, erspan, handover, latency, loopback, memory
 from tests.bench.marks import marks
 from tests.bench.table import Row, Table, machine
 
@@ -33,13 +33,15 @@ HEADLINES = {
     "erspan": "mirrored frames of 512 octets between two namespaces, each program at rising rates until it loses one",
     "load and swap": "text of one list to lists in force; resident: all that is kept, table: the frozen tables of it",
     "scan from memory": "CPU of one thread for each sample, flow counting and matches included",
+    "hand-over": "flow rows to a consumer, every sample another flow; CPU of giving and of arranging as columns",
     "decision from memory": "CPU of the deciding thread for each match, without switches and store",
     "marks": "what is asked for, and what was found",
 }
-EPILOG = """sections: loopback, latency, erspan, tables, scan, deciding. latency runs at half the rate that loopback
-found, so loopback runs first. erspan needs root and network namespaces. The other collectors are measured where they
-are installed: sfcapd (Debian: nfdump-sflow), sfacctd (Debian: pmacct), sflowtool. Take figures on a machine that does
-nothing else: load_per_core is shown, and every comparison is with what ran in the same minute."""
+EPILOG = """sections: loopback, latency, erspan, tables, scan, hand-over, deciding. latency runs at half the rate
+that loopback found, so loopback runs first. erspan needs root and network namespaces. The other collectors are
+measured where they are installed: sfcapd (Debian: nfdump-sflow), sfacctd (Debian: pmacct), sflowtool. Take figures
+on a machine that does nothing else: load_per_core is shown, and every comparison is with what ran in the same
+minute."""
 
 
 def rows(sections: list[str], *, quick: bool) -> Iterator[Row]:
@@ -61,6 +63,7 @@ def rows(sections: list[str], *, quick: bool) -> Iterator[Row]:
         "erspan": lambda: erspan.measure(*QUICK_ERSPAN) if quick else erspan.measure(),
         "tables": lambda: memory.tables(sizes),
         "scan": lambda: memory.scans(sizes, shares),
+        "hand-over": lambda: handover.measure(1.0) if quick else handover.measure(),
         "deciding": deciding.measure,
     }
     for name, section in run.items():
@@ -71,7 +74,7 @@ def rows(sections: list[str], *, quick: bool) -> Iterator[Row]:
                 yield {"what": name, "skipped": f"{type(error).__name__}: {error}"}
 
 
-SECTIONS = ["loopback", "latency", "erspan", "tables", "scan", "deciding"]
+SECTIONS = ["loopback", "latency", "erspan", "tables", "scan", "hand-over", "deciding"]
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from tests.bench.table import Row
 TABLE_S = 5.0
 # A sample, where the minimal C loop needs so much or less; where it needs more, as much more.
 SAMPLE_NS, MINIMAL_C_NS = 150.0, 100.0
+ROW_NS = 500.0
 RESIDENT_BYTES, TABLE_BYTES = 300.0, 32.0
 
 
@@ -16,7 +17,7 @@ def marks(rows: list[Row]) -> list[Row]:
     """One row for each mark: what was found, what was wanted, whether it was reached."""
     return [
         {"what": "marks", "mark": name, "found": found, "at_most": most, "reached": found <= most}
-        for ask in (_loopback, _collectors, _latency, _erspan, _tables, _scans)
+        for ask in (_loopback, _collectors, _latency, _erspan, _tables, _scans, _hand_over)
         for name, found, most in ask(rows)
     ]
 
@@ -81,3 +82,9 @@ def _scans(rows: list[Row]) -> Iterator[Mark]:
     yield f"v4 scan: ns per sample, {most:,} prefixes", cost["v4", most], within
     yield f"v4 scan: {most:,} prefixes against {least:,}", ratio(("v4", most), ("v4", least)), 1.3
     yield "v6 scan against v4", ratio(("v6", most), ("v4", most)), 1.5
+
+
+def _hand_over(rows: list[Row]) -> Iterator[Mark]:
+    for row in _where(rows, what="hand-over"):
+        yield "flow rows that did not arrive, or not as they were", _number(row, "rows") - _number(row, "distinct"), 0
+        yield "hand-over: ns per flow row", _number(row, "ns_per_row"), ROW_NS

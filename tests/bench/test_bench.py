@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import collectors, deciding, latency, loopback, memory, receivers, traffic
+from tests.bench import collectors, deciding, handover, latency, loopback, memory, receivers, traffic
 from tests.bench.marks import marks
 from tests.bench.table import Row, Table
 
@@ -83,12 +83,15 @@ def test_marks_are_what_the_rows_say() -> None:
         {"what": "collectors", "receiver": "sfcapd", "skipped": "not installed"},
         {"what": "latency", "bare_http_p99_ms": 2.0, "request_p99_ms": 5.1},
         {"what": "erspan", "skipped": "needs root"},
+        {"what": "hand-over", "rows": 60, "distinct": 58, "ns_per_row": 70.0},
     ]
     assert [(row["found"], row["at_most"], row["reached"]) for row in marks(rows)] == [
         (1, 0, False),
         (1.4, 1.5, True),
         (0.2, 1 / 3, True),
         (5.1, 5.0, False),
+        (2, 0, False),
+        (70.0, 500.0, True),
     ]
 
 
@@ -110,6 +113,12 @@ def test_what_is_decided_about_is_told_apart() -> None:
     rows = list(deciding.measure())
     assert [row["match"] for row in rows] == ["of a new pair", "known", "known, sign of life due"]
     assert all(float(str(row["us_per_match"])) > 0 for row in rows)
+
+
+def test_rows_that_are_handed_over_arrive() -> None:
+    [row] = handover.measure(0.2)
+    assert (row["rows"], row["arrived"], row["distinct"], row["refused"]) == (48_000, 48_000, 48_000, 0)
+    assert float(str(row["ns_per_row"])) > 0
 
 
 def test_a_section_that_cannot_be_measured_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,5 +143,6 @@ def test_the_help_names_the_sections_and_what_they_need() -> None:
         timeout=60,
     ).stdout
     assert all(
-        word in said for word in ("loopback", "latency", "erspan", "tables", "scan", "deciding", "sfacctd", "--json")
+        word in said
+        for word in ("loopback", "latency", "erspan", "tables", "scan", "hand-over", "deciding", "sfacctd", "--json")
     )

@@ -19,7 +19,7 @@ from functools import reduce
 import numpy as np
 
 from sentinel.columns import MAPPED
-from sentinel.flows.arrays import ADDRESSES, Figures, Flows, Groups, Marks, Places, binned, total
+from sentinel.flows.arrays import ADDRESSES, Figures, Flows, Groups, Marks, Numbers, Places, binned, total
 from sentinel.flows.recent import NOTHING, Second, plus
 from sentinel.model import FlowAnswer, FlowGroup, FlowKey, FlowMetric, FlowQuery, FlowSeries, FlowSums, FlowTest
 
@@ -122,24 +122,25 @@ def _passes(flows: Flows, test: FlowTest) -> Marks:
     """Which flows pass one test of a filter."""
     found = np.zeros(len(flows), np.bool_)
     for key in test.keys:
-        for low, high in test.ranges:
-            if key in ADDRESSES:
-                if isinstance(low, bytes) and isinstance(high, bytes):
-                    found |= _between(flows, key, low, high)
-            elif isinstance(low, int) and isinstance(high, int):
-                numbers = flows.numbers(key)
-                found |= (numbers >= low) & (numbers <= high)
+        if key in ADDRESSES:
+            high, low = flows.halves(key)
+            family = flows.column(ADDRESSES[key])
+            for first, last in test.ranges:
+                if isinstance(first, bytes) and isinstance(last, bytes):
+                    # Addresses are compared with those of their own length only: 4 octets are IPv4, 16 are IPv6.
+                    of_family = family == (4 if len(first) == 4 else 6)
+                    found |= of_family & _from(high, low, first) & ~_from(high, low, last, beyond=True)
+        else:
+            numbers = flows.numbers(key)
+            for at_least, at_most in test.ranges:
+                if isinstance(at_least, int) and isinstance(at_most, int):
+                    found |= (numbers >= at_least) & (numbers <= at_most)
     return ~found if test.negated else found
 
 
-def _between(flows: Flows, key: FlowKey, low: bytes, high: bytes) -> Marks:
-    """Addresses are compared with those of their own length only: 4 octets are IPv4, 16 are IPv6."""
-    before, behind = flows.halves(key)
-    of_family = flows.column(ADDRESSES[key]) == (4 if len(low) == 4 else 6)
-    first, last = (int.from_bytes(each if len(each) == 16 else MAPPED + each) for each in (low, high))
-    bounds = [(np.uint64(each >> 64), np.uint64(each & 0xFFFFFFFFFFFFFFFF)) for each in (first, last)]
-    (first_high, first_low), (last_high, last_low) = bounds
-    from_first = (before > first_high) | ((before == first_high) & (behind >= first_low))
-    to_last = (before < last_high) | ((before == last_high) & (behind <= last_low))
-    found: Marks = of_family & from_first & to_last
+def _from(high: Numbers, low: Numbers, address: bytes, *, beyond: bool = False) -> Marks:
+    """Which addresses do not lie before this one; ``beyond``: which lie behind it."""
+    whole = address if len(address) == 16 else MAPPED + address
+    of_high, of_low = (np.uint64(int.from_bytes(half)) for half in (whole[:8], whole[8:]))
+    found: Marks = (high > of_high) | ((high == of_high) & ((low > of_low) if beyond else (low >= of_low)))
     return found

@@ -263,9 +263,8 @@ def test_hostile_data_stays_data(page: Page) -> None:
     problem = Problem(HOSTILE, "degraded", bad, bad, HOSTILE)
     hostile = {"mode": HOSTILE, "erspan_destination": REVERSED}
     backend.state = replace(backend.state, status="degraded", problems=(problem,), **hostile)
-    backend.flow_seconds = [
-        flow_second(flow_count(src_ip=bad, dst_ip=HOSTILE), flow_count(src_ip=REVERSED, protocol=HOSTILE))
-    ]
+    backend.flow_seconds = [flow_second(flow_count(), flow_count(src_ip="10.0.0.6"))]
+    backend.flow_keys = bad, HOSTILE, REVERSED
     backend.ring.append({"event_type": HOSTILE, "timestamp": bad, "alert": {"signature": bad}})
     backend.ring.append(
         {"event_type": "capture", "capture": {"state": HOSTILE, "local_ip": bad, "listed_ip": REVERSED, "note": bad}}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 
 from flask import Flask
@@ -205,6 +206,8 @@ class FakeBackend:
         ]
         self.flow_seconds: list[Second] = []
         self.flow_queries: list[FlowQuery] = []
+        # What stands in an answer instead of the keys of its groups.
+        self.flow_keys: tuple[str, ...] = ()
         self.state = Health(
             status="ok",
             problems=(),
@@ -244,7 +247,13 @@ class FakeBackend:
 
     def flows(self, query: FlowQuery) -> FlowAnswer:
         self.flow_queries.append(query)
-        return answer(query, T0, self.flow_seconds[-query.seconds :])
+        told = answer(query, T0, self.flow_seconds[-query.seconds :])
+        if not self.flow_keys:
+            return told
+        keys = [tuple(islice(cycle(self.flow_keys), n, n + len(query.group))) for n in range(len(told.groups))]
+        return replace(
+            told, groups=tuple(replace(group, key=key) for group, key in zip(told.groups, keys, strict=True))
+        )
 
     def events(self, after: int, timeout_s: float) -> Sequence[Mapping[str, object]]:
         return self.ring.after(after, timeout_s)

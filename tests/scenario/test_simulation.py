@@ -95,7 +95,7 @@ def quiet_without_a_last_look(patch: pytest.MonkeyPatch) -> None:
 
 
 def load_not_checked(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Budget, "refusal", lambda *_: "")
+    patch.setattr(Budget, "shortage", lambda *_: None)
 
 
 @pytest.mark.timeout(600)

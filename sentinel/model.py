@@ -14,6 +14,15 @@ from typing import Final, Literal
 
 from sentinel.columns import Column, Finished, Schema
 
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One instant on both clocks: monotonic seconds decide, UTC seconds are stored and shown."""
+
+    mono: float
+    wall: float
+
+
 # --- sflow: what an agent sampled ----------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from sentinel.capture.policy import RefusalReason
 from sentinel.model import Ending
 
 # What the engine decides or hears beside refusals, endings and steps of the lifecycle.
-Kind = Literal[
+Counted = Literal[
     "adopted",
     "approved",
     "bulk_repairs",
@@ -40,7 +40,7 @@ HTTP_OTHER = "failed_http_other"
 
 def engine_counters() -> dict[str, int]:
     """Return a zero for each kind of ``sentinel_capture_events_total``."""
-    kinds: list[str] = list(get_args(Kind))
+    kinds: list[str] = list(get_args(Counted))
     kinds += [f"refused_{reason}" for reason in get_args(RefusalReason)]
     kinds += [f"ended_{ending}" for ending in get_args(Ending)]
     kinds += [f"edge_{old}_{new}" for old, news in CAPTURE_EDGES.items() for new in news]

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sentinel import limits
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands
 from sentinel.capture.budget import Budget
 from sentinel.capture.ledger import LIVE_MIRROR_STATES, NEVER, Ledger, Track
 from sentinel.capture.policy import Policy, Refusal, RefusalReason, rate_text
 from sentinel.capture.switchbook import SwitchBook
-from sentinel.model import Capture, Ending, Mirror
+from sentinel.model import Capture, Ending, Mirror, Now
 
 # What was ended for its load comes back no sooner.
 OVERLOAD_HOLD_S = 300.0
@@ -64,7 +63,7 @@ class Holds:
     def free(self, pair: tuple[str, str]) -> None:
         self._held.pop(pair, None)
 
-    def refusal(self, pair: tuple[str, str], now: it.Now) -> Refusal | None:
+    def refusal(self, pair: tuple[str, str], now: Now) -> Refusal | None:
         held = self._held.get(pair)
         if held is None:
             return None
@@ -86,7 +85,7 @@ class Ender:
         self.holds = Holds()
         self.freed: set[str] = set()
 
-    def end(self, track: Track, ending: Ending, now: it.Now, why: str | None = None) -> None:
+    def end(self, track: Track, ending: Ending, now: Now, why: str | None = None) -> None:
         """The whole capture; ``why`` in words, where there is more to say than the ending's own text."""
         if track.ending:
             return
@@ -102,11 +101,11 @@ class Ender:
             self._ledger.state(track, "removing", why, now)
         self._ledger.out += removals
 
-    def flood(self, track: Track, now: it.Now) -> None:
+    def flood(self, track: Track, now: Now) -> None:
         why = f"flood of some {rate_text(track.rate.bps)}: sFlow shows it, a mirror only repeats it"
         self.end(track, "flood", now, why)
 
-    def leave(self, track: Track, switch: str, note: str, now: it.Now) -> None:
+    def leave(self, track: Track, switch: str, note: str, now: Now) -> None:
         """One mirror; the capture goes on elsewhere."""
         mirror = track.mirror(switch)
         if mirror is None or mirror.state not in LIVE_MIRROR_STATES:
@@ -117,18 +116,18 @@ class Ender:
         self._ledger.settle(track, note, now)
         self._ledger.out += removals
 
-    def _take(self, track: Track, mirror: Mirror) -> list[do.Command]:
+    def _take(self, track: Track, mirror: Mirror) -> list[commands.Command]:
         track.retries.pop(mirror.switch, None)
         if mirror.state == "planned":
             self._ledger.mirror(track, mirror.switch, "ended")
         if mirror.state not in {"installing", "active", "failed"}:
             return []
         self._ledger.mirror(track, mirror.switch, "removing")
-        return [do.Remove(mirror.switch, mirror.rule)]
+        return [commands.Remove(mirror.switch, mirror.rule)]
 
     # --- answers ---------------------------------------------------------------------------------
 
-    def gone(self, track: Track, mirror: Mirror, now: it.Now, error: str = "") -> None:
+    def gone(self, track: Track, mirror: Mirror, now: Now, error: str = "") -> None:
         """The rule is not on the switch any more."""
         self._release(mirror.switch, mirror.rule, track)
         if mirror.state != "removing":
@@ -141,7 +140,7 @@ class Ender:
         self._ledger.record(track, None, now)
         self._ledger.wake(track, now.mono)
 
-    def remove_failed(self, track: Track, mirror: Mirror, detail: str, now: it.Now) -> None:
+    def remove_failed(self, track: Track, mirror: Mirror, detail: str, now: Now) -> None:
         retry = track.retry(mirror.switch)
         retry.later(now)
         if mirror.state == "removing":
@@ -152,9 +151,9 @@ class Ender:
             self._ledger.record(track, None, now)
         self._ledger.wake(track, retry.at)
 
-    def retry(self, track: Track, now: it.Now) -> float:
+    def retry(self, track: Track, now: Now) -> float:
         """Remove again what could not be removed; returns when to come back."""
-        removals: list[do.Command] = []
+        removals: list[commands.Command] = []
         again = NEVER
         for mirror in track.capture.mirrors:
             if mirror.state != "failed" or not track.going(mirror.switch):
@@ -167,14 +166,14 @@ class Ender:
                 again = min(again, retry.at)
             else:
                 self._ledger.mirror(track, mirror.switch, "removing")
-                removals.append(do.Remove(mirror.switch, mirror.rule))
+                removals.append(commands.Remove(mirror.switch, mirror.rule))
         if removals and track.ending and track.capture.state == "failed":
             self._ledger.state(track, "removing", track.capture.ending_note, now)
         self._ledger.out += removals
         self.finish_if_done(track, now)
         return again
 
-    def finish_if_done(self, track: Track, now: it.Now) -> bool:
+    def finish_if_done(self, track: Track, now: Now) -> bool:
         if not track.ending or any(m.state in LIVE_MIRROR_STATES for m in track.capture.mirrors):
             return False
         if track.capture.id not in self._ledger.tracks:
@@ -198,7 +197,7 @@ class Ender:
 
     # --- an earlier run --------------------------------------------------------------------------
 
-    def restore_hold(self, capture: Capture, now: it.Now) -> None:
+    def restore_hold(self, capture: Capture, now: Now) -> None:
         """What is held back for ``longest`` is so over a restart, too."""
         left = min(self._policy.longest_s, self._policy.longest_s - (now.wall - (capture.ended_at or 0.0)))
         if left > 0 and capture.ending is not None and ENDINGS[capture.ending].hold == "longest":

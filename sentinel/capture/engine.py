@@ -23,8 +23,7 @@ from hashlib import blake2s
 from typing import Any
 
 from sentinel import limits
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.budget import Budget
 from sentinel.capture.ending import Ender
 from sentinel.capture.ledger import LIVE_MIRROR_STATES, Allowance, Ledger, Sign, Track
@@ -35,7 +34,7 @@ from sentinel.capture.probing import Prober
 from sentinel.capture.reconcile import Reconciler
 from sentinel.capture.rules import entry_count, is_ours
 from sentinel.capture.switchbook import LEASE_MARGIN_S, SwitchBook
-from sentinel.model import Capture, Detection, Mirror, MirrorState, Switch
+from sentinel.model import Capture, Detection, Mirror, MirrorState, Now, Switch
 
 # A neighbour that is being resolved, a route that comes back: what keeps mirrors from arriving is often mended soon.
 LOOK_AGAIN_S = 5.0
@@ -62,31 +61,31 @@ class CaptureEngine:
         self._look_again = float("-inf")
         for switch in switches:
             self._add_switch(switch)
-        self._handlers: dict[type, Callable[[Any, it.Now], None]] = {
-            it.Sighted: self._sighted,
-            it.DetectionEnded: self._detection_ended,
-            it.StartRequested: self._start_requested,
-            it.Approved: self._approved,
-            it.StopRequested: self._stop_requested,
-            it.Extended: self._extended,
-            it.SwitchFound: self._switch_found,
-            it.ProbeFailed: self._probe_failed,
-            it.Installed: self._outcomes.done,
-            it.InstallFailed: self._outcomes.failed,
-            it.Removed: self._outcomes.done,
-            it.RemoveFailed: self._outcomes.failed,
-            it.BulkAnswered: self._outcomes.of_bulk,
-            it.Renewed: self._renewed,
-            it.Listed: self._listed,
-            it.SwitchFailed: self._switch_failed,
-            it.TableSpace: self._table_space,
-            it.Tick: self._tick,
-            it.Reconcile: self._reconcile,
+        self._handlers: dict[type, Callable[[Any, Now], None]] = {
+            events.Sighted: self._sighted,
+            events.DetectionEnded: self._detection_ended,
+            events.StartRequested: self._start_requested,
+            events.Approved: self._approved,
+            events.StopRequested: self._stop_requested,
+            events.Extended: self._extended,
+            events.SwitchFound: self._switch_found,
+            events.ProbeFailed: self._probe_failed,
+            events.Installed: self._outcomes.done,
+            events.InstallFailed: self._outcomes.failed,
+            events.Removed: self._outcomes.done,
+            events.RemoveFailed: self._outcomes.failed,
+            events.BulkAnswered: self._outcomes.of_bulk,
+            events.Renewed: self._renewed,
+            events.Listed: self._listed,
+            events.SwitchFailed: self._switch_failed,
+            events.TableSpace: self._table_space,
+            events.Tick: self._tick,
+            events.Reconcile: self._reconcile,
         }
 
     # --- asked from outside ----------------------------------------------------------------------
 
-    def handle(self, event: it.Event, now: it.Now) -> list[do.Command]:
+    def handle(self, event: events.Event, now: Now) -> list[commands.Command]:
         """One thing that happened; returns what to do about it, in order."""
         self._ledger.out = []
         self._handlers[type(event)](event, now)
@@ -94,7 +93,7 @@ class CaptureEngine:
             self._placer.freed(now)
         return self._ledger.out
 
-    def restore(self, captures: Iterable[Capture], now: it.Now) -> list[do.Command]:
+    def restore(self, captures: Iterable[Capture], now: Now) -> list[commands.Command]:
         """Take up the live captures of an earlier run, and the holds of those that ended. Nothing is written before a
         switch has said what it has."""
         self._ledger.out = []
@@ -134,7 +133,7 @@ class CaptureEngine:
 
     # --- detections ------------------------------------------------------------------------------
 
-    def _sighted(self, event: it.Sighted, now: it.Now) -> None:
+    def _sighted(self, event: events.Sighted, now: Now) -> None:
         detection = event.detection
         track = self._ledger.by_pair.get(pair_of(detection))
         if track is not None:
@@ -146,7 +145,7 @@ class CaptureEngine:
             return
         self._create(detection, now, by="policy", approved=self.policy.mode == "automatic")
 
-    def _sighted_again(self, track: Track, detection: Detection, now: it.Now) -> None:
+    def _sighted_again(self, track: Track, detection: Detection, now: Now) -> None:
         met = track.detection is not None and len(track.detection.observers) == len(detection.observers)
         track.detection = detection
         self._reconciler.evidence(track, now)
@@ -166,7 +165,7 @@ class CaptureEngine:
         if track.capture.state == "queued" and (more_urgent or not met):
             self._placer.place(track, now)
 
-    def _detection_ended(self, event: it.DetectionEnded, now: it.Now) -> None:
+    def _detection_ended(self, event: events.DetectionEnded, now: Now) -> None:
         self.refusals.pop(event.detection.id, None)
         self._prober.forget(event.detection)
         track = self._ledger.by_pair.get(pair_of(event.detection))
@@ -175,7 +174,7 @@ class CaptureEngine:
         elif track and track.capture.state == "pending":
             self._ender.end(track, "closed", now)
 
-    def _refusal_of_pair(self, detection: Detection, now: it.Now) -> Refusal | None:
+    def _refusal_of_pair(self, detection: Detection, now: Now) -> Refusal | None:
         refusal = (
             self.protected.refusal(pair_of(detection))
             or self._ender.holds.refusal(pair_of(detection), now)
@@ -185,9 +184,7 @@ class CaptureEngine:
             return Refusal("too_many", f"{limits.MAX_LIVE_CAPTURES} captures are live already")
         return refusal
 
-    def _create(
-        self, detection: Detection, now: it.Now, *, by: str, approved: bool, seconds: float | None = None
-    ) -> None:
+    def _create(self, detection: Detection, now: Now, *, by: str, approved: bool, seconds: float | None = None) -> None:
         self._prober.ask_observers(detection, now)
         names = self._placer.candidates(detection, set())
         if isinstance(names, Refusal):
@@ -208,7 +205,7 @@ class CaptureEngine:
         note = "waits for approval" if self.policy.mode != "dry-run" else "dry run: nothing is installed"
         self._ledger.state(track, "pending", f"{note}; rule for {names[0]}", now)
 
-    def _begin(self, detection: Detection, now: it.Now, by: str, seconds: float | None) -> Track:
+    def _begin(self, detection: Detection, now: Now, by: str, seconds: float | None) -> Track:
         self._serial += 1
         seed = f"{detection.local_ip} {detection.listed_ip} {now.wall!r} {self._serial}"
         longest = self.policy.longest_s if seconds is None else min(seconds, limits.MAX_EXTENSION_S)
@@ -243,7 +240,7 @@ class CaptureEngine:
 
     # --- people ----------------------------------------------------------------------------------
 
-    def _start_requested(self, event: it.StartRequested, now: it.Now) -> None:
+    def _start_requested(self, event: events.StartRequested, now: Now) -> None:
         detection = event.detection
         pair = pair_of(detection)
         self._ender.holds.free(pair)
@@ -257,24 +254,24 @@ class CaptureEngine:
             return
         self._create(detection, now, by=event.by, approved=True, seconds=event.seconds)
 
-    def _approved(self, event: it.Approved, now: it.Now) -> None:
+    def _approved(self, event: events.Approved, now: Now) -> None:
         track = self._ledger.tracks.get(event.capture_id)
         if track:
             self._approve(track, event.by, now)
 
-    def _approve(self, track: Track, by: str, now: it.Now) -> None:
+    def _approve(self, track: Track, by: str, now: Now) -> None:
         if track.capture.state == "pending" and self.policy.mode != "dry-run":
             self._ledger.count("approved")
             track.capture = replace(track.capture, reason=f"{track.capture.reason}; approved by {by}")
             track.evidence = now.mono
             self._placer.place(track, now)
 
-    def _stop_requested(self, event: it.StopRequested, now: it.Now) -> None:
+    def _stop_requested(self, event: events.StopRequested, now: Now) -> None:
         track = self._ledger.tracks.get(event.capture_id)
         if track:
             self._ender.end(track, "stopped", now, f"stopped by {event.by}")
 
-    def _extended(self, event: it.Extended, now: it.Now) -> None:
+    def _extended(self, event: events.Extended, now: Now) -> None:
         track = self._ledger.tracks.get(event.capture_id)
         if track and not track.ending:
             seconds = min(event.seconds, limits.MAX_EXTENSION_S)
@@ -283,12 +280,12 @@ class CaptureEngine:
 
     # --- answers of switches ---------------------------------------------------------------------
 
-    def _renewed(self, event: it.Renewed, now: it.Now) -> None:
+    def _renewed(self, event: events.Renewed, now: Now) -> None:
         self.book.answered(event.switch)
         self.book.renewed(event.switch, event.rules, now)
         self._reconciler.compare(event.switch, dict(event.rules), now)
 
-    def _listed(self, event: it.Listed, now: it.Now) -> None:
+    def _listed(self, event: events.Listed, now: Now) -> None:
         self.book.answered(event.switch)
         theirs = [rule for name, rule in event.rules.items() if not (rule.ours and is_ours(name))]
         foreign = sum(entry_count(rule.lines or ()) for rule in theirs)
@@ -308,35 +305,35 @@ class CaptureEngine:
             self.book.renew_now(event.switch, now)
             self._ask(event.switch, now)
 
-    def _switch_failed(self, event: it.SwitchFailed, now: it.Now) -> None:
+    def _switch_failed(self, event: events.SwitchFailed, now: Now) -> None:
         self._ledger.count("switch_failed")
         self._outcomes.switch_failed(event.switch, event.detail, now, question=True)
 
-    def _table_space(self, event: it.TableSpace, now: it.Now) -> None:
+    def _table_space(self, event: events.TableSpace, now: Now) -> None:
         del now
         switch = self.book.by_agent.get(event.agent)
         if switch is not None:
             self.book.tcam(switch.name, event.free_entries)
 
-    def _switch_found(self, event: it.SwitchFound, now: it.Now) -> None:
+    def _switch_found(self, event: events.SwitchFound, now: Now) -> None:
         self._add_switch(event.switch)
         self.book.answered(event.switch.name)
         self._ask(event.switch.name, now)
         for detection in self._prober.found(event.switch.agents):
             track = self._ledger.by_pair.get(pair_of(detection))
             if track is None:
-                self._sighted(it.Sighted(detection), now)
+                self._sighted(events.Sighted(detection), now)
             elif track.capture.state == "queued":
                 self._placer.place(track, now)
 
-    def _probe_failed(self, event: it.ProbeFailed, now: it.Now) -> None:
+    def _probe_failed(self, event: events.ProbeFailed, now: Now) -> None:
         self._ledger.count("probe_failed")
         self._prober.failed(event.agent)
         self.book.probed(event.agent, event.detail, now)
 
     # --- time ------------------------------------------------------------------------------------
 
-    def _tick(self, event: it.Tick, now: it.Now) -> None:
+    def _tick(self, event: events.Tick, now: Now) -> None:
         del event
         for track in list(self._ledger.due(now)):
             if track.capture.id in self._ledger.tracks:
@@ -348,7 +345,7 @@ class CaptureEngine:
         for switch in self.book.due(now):
             self._ask(switch, now)
 
-    def _tick_one(self, track: Track, now: it.Now) -> None:
+    def _tick_one(self, track: Track, now: Now) -> None:
         if not track.ending:
             if now.mono >= track.ends:
                 self._ender.end(track, "longest", now)
@@ -361,13 +358,13 @@ class CaptureEngine:
             # Half a second later at the least: a tick handles everything once.
             self._ledger.wake(track, max(min(again, self._due(track, now)), now.mono + 0.5))
 
-    def _due(self, track: Track, now: it.Now) -> float:
+    def _due(self, track: Track, now: Now) -> float:
         """When its own two clocks ask for a look."""
         if track.ending:
             return now.mono + self.policy.lease_s
         return min(track.ends, max(track.evidence + self.policy.quiet_s, now.mono + 1.0))
 
-    def _end_if_quiet(self, track: Track, now: it.Now) -> None:
+    def _end_if_quiet(self, track: Track, now: Now) -> None:
         """Quiet needs the word of every switch: the counters are read once more after the last evidence grew old.
 
         A look that found the rule gone is none: of one that was put back since then nothing was read yet. A rule whose
@@ -387,21 +384,21 @@ class CaptureEngine:
         why = None if silent is None else f"quiet, and {silent} does not answer: its lease ends the rule"
         self._ender.end(track, "quiet", now, why)
 
-    def _reconcile(self, event: it.Reconcile, now: it.Now) -> None:
+    def _reconcile(self, event: events.Reconcile, now: Now) -> None:
         del event
         self._ask_all(now)
 
-    def _ask_all(self, now: it.Now) -> None:
+    def _ask_all(self, now: Now) -> None:
         for switch in self.book.names():
             self.book.list_now(switch)
             self._ask(switch, now)
 
-    def _ask(self, switch: str, now: it.Now) -> None:
+    def _ask(self, switch: str, now: Now) -> None:
         question = self.book.next_question(switch, now)
         if question == "list":
-            self._ledger.out.append(do.List(switch))
+            self._ledger.out.append(commands.List(switch))
         elif question == "renew":
-            self._ledger.out.append(do.Renew(switch, self._placer.lease_s))
+            self._ledger.out.append(commands.Renew(switch, self._placer.lease_s))
 
     # --- switches and earlier runs ---------------------------------------------------------------
 
@@ -410,7 +407,7 @@ class CaptureEngine:
         self.protected.add(switch.agents, f"is an agent of {switch.name}")
         self.protected.add((switch.erspan_source,), f"is the ERSPAN source of {switch.name}")
 
-    def _restore(self, capture: Capture, now: it.Now) -> None:
+    def _restore(self, capture: Capture, now: Now) -> None:
         away = now.wall - capture.evidence_at
         since = min(max(away, 0.0), self.policy.quiet_s)
         # Both were stored by one clock; today's may be another, so it can only shorten what was left.
@@ -424,7 +421,7 @@ class CaptureEngine:
                 self._restore_mirror(track, mirror, states, now)
         self._ledger.wake(track, now.mono)
 
-    def _restore_mirror(self, track: Track, mirror: Mirror, states: set[MirrorState], now: it.Now) -> None:
+    def _restore_mirror(self, track: Track, mirror: Mirror, states: set[MirrorState], now: Now) -> None:
         if self.book.get(mirror.switch) is None:
             self._ledger.count("switch_unknown")
             mirrors = tuple(replace(m, state="ended") if m is mirror else m for m in track.capture.mirrors)

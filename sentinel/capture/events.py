@@ -9,14 +9,6 @@ from sentinel.model import Detection, Switch
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
-    """One instant on both clocks: monotonic seconds decide, UTC seconds are stored and shown."""
-
-    mono: float
-    wall: float
-
-
-@dataclass(frozen=True, slots=True)
 class Sighted:
     """The pair was sampled again, or what is known of it changed."""
 

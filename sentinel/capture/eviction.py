@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import NamedTuple
 
-from sentinel.capture import events as it
 from sentinel.capture.budget import Budget
 from sentinel.capture.ledger import LIVE_MIRROR_STATES, Ledger, Track
 from sentinel.capture.policy import Policy
 from sentinel.capture.switchbook import ENTRIES_PER_MIRROR, SwitchBook
+from sentinel.model import Now
 
 FIRST_MINUTE_S = 60.0
 # A table that is always contended changes each of its rules no more often than this.
@@ -59,7 +59,7 @@ class Evictor:
         self._roster: list[Track] = []
         self._roster_at = float("-inf")
 
-    def victims(self, track: Track, name: str, now: it.Now) -> list[Track]:
+    def victims(self, track: Track, name: str, now: Now) -> list[Track]:
         """Those that end so that ``track`` fits on the switch, the least urgent first; empty where that cannot be."""
         if not self._policy.evict or not self._budget.ever_fits(track.rate.bps):
             return []
@@ -84,7 +84,7 @@ class Evictor:
                 need = need.with_again(freed)
         return [other for other, _ in chosen]
 
-    def _less_urgent(self, track: Track, name: str, need: _Need, now: it.Now) -> Iterator[Track]:
+    def _less_urgent(self, track: Track, name: str, need: _Need, now: Now) -> Iterator[Track]:
         others: Iterable[Track]
         if need.bps_in_all > 0:
             others = self._everybody(now)
@@ -99,7 +99,7 @@ class Evictor:
             if not other.ending and now.mono - other.placed >= rest_s and (takes_turns or not equal):
                 yield other
 
-    def _everybody(self, now: it.Now) -> list[Track]:
+    def _everybody(self, now: Now) -> list[Track]:
         """All captures in order; who came since is too young to go, who went since is seen to be gone."""
         if now.mono >= self._roster_at + ROSTER_S:
             self._roster_at = now.mono

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sentinel.capture import commands as do
+from sentinel.capture import commands
 from sentinel.capture.budget import Rate
-from sentinel.capture.counters import Kind, engine_counters
-from sentinel.capture.events import Now
+from sentinel.capture.counters import Counted, engine_counters
 from sentinel.capture.lifecycle import check_capture, check_mirror
 from sentinel.capture.planner import Seen
 from sentinel.capture.policy import Refusal, RefusalReason, Urgency
-from sentinel.model import Capture, CaptureState, Detection, Ending, Mirror, MirrorState
+from sentinel.model import Capture, CaptureState, Detection, Ending, Mirror, MirrorState, Now
 
 LIVE_MIRROR_STATES = ("installing", "active", "removing", "failed")
 RETRY_FIRST_S = 1.0
@@ -147,7 +146,7 @@ class Ledger:
         self.by_pair: dict[tuple[str, str], Track] = {}
         self.counters = engine_counters()
         self.refusals: OrderedDict[str, Refusal] = OrderedDict()
-        self.out: list[do.Command] = []
+        self.out: list[commands.Command] = []
         self._heap: list[tuple[float, int, str]] = []
         self._serial = 0
 
@@ -159,7 +158,7 @@ class Ledger:
         del self.tracks[track.capture.id]
         self.by_pair.pop(track.pair, None)
 
-    def count(self, kind: Kind) -> None:
+    def count(self, kind: Counted) -> None:
         self.counters[kind] += 1
 
     def count_refused(self, reason: RefusalReason) -> None:
@@ -216,7 +215,7 @@ class Ledger:
             evidence_at=now.wall - (now.mono - track.evidence),
             ends_at=now.wall + (track.ends - now.mono),
         )
-        self.out.append(do.Record(track.capture, previous))
+        self.out.append(commands.Record(track.capture, previous))
 
     # --- deadlines -------------------------------------------------------------------------------
 

@@ -2,17 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What became of the changes that a switch was asked for, singly or in bulk: the rule is there, gone, or neither."""
 
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.ending import Ender
 from sentinel.capture.ledger import Ledger, Track
 from sentinel.capture.placing import Placer
 from sentinel.capture.policy import Policy
 from sentinel.capture.switchbook import SwitchBook
-from sentinel.model import Mirror
+from sentinel.model import Mirror, Now
 
-Done = it.Installed | it.Removed
-Failed = it.InstallFailed | it.RemoveFailed
+Done = events.Installed | events.Removed
+Failed = events.InstallFailed | events.RemoveFailed
 
 
 class Outcomes:
@@ -25,19 +24,19 @@ class Outcomes:
         self._placer = placer
         self._ender = ender
 
-    def done(self, event: Done, now: it.Now) -> None:
+    def done(self, event: Done, now: Now) -> None:
         self._book.answered(event.switch)
-        if isinstance(event, it.Installed):
+        if isinstance(event, events.Installed):
             self._installed(event, now)
         else:
             self._removed(event, now)
 
-    def failed(self, event: Failed, now: it.Now) -> None:
+    def failed(self, event: Failed, now: Now) -> None:
         if _is_trouble(event):
             self.switch_failed(event.switch, event.detail, now)
         self._not_done(event, now)
 
-    def of_bulk(self, event: it.BulkAnswered, now: it.Now) -> None:
+    def of_bulk(self, event: events.BulkAnswered, now: Now) -> None:
         """Each rule has its own outcome; the switch as such failed no more than once."""
         failures = [outcome for outcome in event.outcomes if isinstance(outcome, Failed)]
         for outcome in event.outcomes:
@@ -52,7 +51,7 @@ class Outcomes:
         for failure in failures:
             self._not_done(failure, now)
 
-    def switch_failed(self, switch: str, detail: str, now: it.Now, *, question: bool = False) -> None:
+    def switch_failed(self, switch: str, detail: str, now: Now, *, question: bool = False) -> None:
         """``question``: it was our question that failed, not a change."""
         self._book.failed(switch, detail, now, question=question)
         if self._book.silent_s(switch, now) >= self._policy.lease_s:
@@ -66,11 +65,11 @@ class Outcomes:
         mirror = track.mirror(switch) if track else None
         return (track, mirror) if track and mirror else None
 
-    def _installed(self, event: it.Installed, now: it.Now) -> None:
+    def _installed(self, event: events.Installed, now: Now) -> None:
         self._book.leased(event.switch, [event.rule], now)
         found = self._of_rule(event.switch, event.rule)
         if found is None:
-            self._ledger.out.append(do.Remove(event.switch, event.rule))
+            self._ledger.out.append(commands.Remove(event.switch, event.rule))
             return
         self._ledger.count("installed" if event.changed else "adopted")
         track, mirror = found
@@ -78,7 +77,7 @@ class Outcomes:
         if not track.going(event.switch) and mirror.state == "installing":
             self._placer.installed(track, event.switch, f"mirrored by {event.switch}", now)
 
-    def _removed(self, event: it.Removed, now: it.Now) -> None:
+    def _removed(self, event: events.Removed, now: Now) -> None:
         self._ledger.count("removed")
         found = self._of_rule(event.switch, event.rule)
         if found is None:
@@ -87,9 +86,9 @@ class Outcomes:
         else:
             self._ender.gone(*found, now)
 
-    def _not_done(self, event: Failed, now: it.Now) -> None:
+    def _not_done(self, event: Failed, now: Now) -> None:
         found = self._of_rule(event.switch, event.rule)
-        if isinstance(event, it.InstallFailed):
+        if isinstance(event, events.InstallFailed):
             self._ledger.count("install_failed")
             if event.reason == "full":
                 # Somebody else took the room: the listing tells how much is left.
@@ -106,4 +105,4 @@ class Outcomes:
 
 def _is_trouble(event: Failed) -> bool:
     """Of the switch, not of this rule alone nor of our own store."""
-    return isinstance(event, it.RemoveFailed) or not (event.permanent or event.reason == "store")
+    return isinstance(event, events.RemoveFailed) or not (event.permanent or event.reason == "store")

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.budget import Budget
 from sentinel.capture.ending import Ender
 from sentinel.capture.eviction import Evictor
@@ -16,7 +15,7 @@ from sentinel.capture.planner import Seen, View, candidates, second_vantage, see
 from sentinel.capture.policy import Policy, Refusal
 from sentinel.capture.rules import rule_lines, rule_name
 from sentinel.capture.switchbook import ENTRIES_PER_MIRROR, SwitchBook
-from sentinel.model import Detection, Mirror, Switch
+from sentinel.model import Detection, Mirror, Now, Switch
 
 # Samples elsewhere, and readings of the counter without a rise, before a pair is believed to have moved.
 MOVE_SAMPLES = 2
@@ -58,7 +57,7 @@ class Placer:
 
     # --- the first place -------------------------------------------------------------------------
 
-    def place(self, track: Track, now: it.Now) -> None:
+    def place(self, track: Track, now: Now) -> None:
         """Install where it is best and there is room, else queue."""
         names = self._names_for(track)
         if isinstance(names, Refusal):
@@ -96,7 +95,7 @@ class Placer:
             return f"{name} has no room for {ENTRIES_PER_MIRROR} more entries"
         return self._budget.shortage(name, track.rate.bps)
 
-    def _put(self, track: Track, name: str, note: str, now: it.Now) -> None:
+    def _put(self, track: Track, name: str, note: str, now: Now) -> None:
         """Install there; a failed mirror elsewhere is not waited for."""
         for mirror in track.staying():
             if mirror.switch != name and mirror.state == "failed":
@@ -104,7 +103,7 @@ class Placer:
                 self._ender.leave(track, mirror.switch, f"{mirror.switch} failed; {note}", now)
         self._install(track, name, note, now)
 
-    def _install(self, track: Track, name: str, note: str, now: it.Now) -> None:
+    def _install(self, track: Track, name: str, note: str, now: Now) -> None:
         self._unqueue(track)
         if not track.staying():
             track.placed = now.mono
@@ -124,7 +123,7 @@ class Placer:
             self._ledger.record(track, None, now)
         else:
             self._ledger.state(track, "installing", note, now)
-        self._ledger.out.append(do.Install(name, mirror.rule, mirror.lines, self.lease_s))
+        self._ledger.out.append(commands.Install(name, mirror.rule, mirror.lines, self.lease_s))
 
     def plan(self, track: Track, switch: Switch) -> Mirror:
         """The exact rule, before anything is asked of the switch."""
@@ -144,7 +143,7 @@ class Placer:
 
     # --- the queue -------------------------------------------------------------------------------
 
-    def _wait(self, track: Track, why: str, names: "list[str] | tuple[()]", now: it.Now) -> None:
+    def _wait(self, track: Track, why: str, names: "list[str] | tuple[()]", now: Now) -> None:
         track.retry_at = now.mono + (QUEUE_CHECK_S if names else RETRY_LONGEST_S)
         self._ledger.wake(track, track.retry_at)
         if any(m.state == "failed" for m in track.staying()):
@@ -172,7 +171,7 @@ class Placer:
             self._queues[name].pop(track.capture.id, None)
         track.queued_for = ()
 
-    def freed(self, now: it.Now) -> None:
+    def freed(self, now: Now) -> None:
         """Give the rooms that came free to those who wait for them, before anybody new can take them.
 
         What frees a switch frees the destination too, and those who wait for that are the scarcer good's."""
@@ -182,7 +181,7 @@ class Placer:
             if queue and (name == AT_DESTINATION or self._book.get(name)):
                 self._serve(name, queue, now)
 
-    def _serve(self, name: str, queue: dict[str, Track], now: it.Now) -> None:
+    def _serve(self, name: str, queue: dict[str, Track], now: Now) -> None:
         for capture_id in [i for i, t in queue.items() if t.capture.state != "queued" or t.ending]:
             del queue[capture_id]
         waiting = sorted(
@@ -196,7 +195,7 @@ class Placer:
                 return
             self.place(track, now)
 
-    def _evict_for(self, track: Track, names: list[str], now: it.Now) -> bool:
+    def _evict_for(self, track: Track, names: list[str], now: Now) -> bool:
         """End what is less urgent and in the way, at the best switch where that helps."""
         if now.mono < track.evicting_until:
             return True
@@ -216,12 +215,12 @@ class Placer:
 
     # --- answers ---------------------------------------------------------------------------------
 
-    def installed(self, track: Track, switch: str, note: str, now: it.Now) -> None:
+    def installed(self, track: Track, switch: str, note: str, now: Now) -> None:
         track.retries.pop(switch, None)
         self._ledger.mirror(track, switch, "active", error="")
         self._ledger.settle(track, note, now)
 
-    def install_failed(self, track: Track, event: it.InstallFailed, now: it.Now) -> None:
+    def install_failed(self, track: Track, event: events.InstallFailed, now: Now) -> None:
         retry = track.retry(event.switch)
         retry.later(now)
         self._ledger.mirror(track, event.switch, "failed", error=event.detail)
@@ -242,7 +241,7 @@ class Placer:
             self._enqueue(track, (event.switch,))
         self._ledger.wake(track, track.retry_at)
 
-    def retry(self, track: Track, now: it.Now) -> float:
+    def retry(self, track: Track, now: Now) -> float:
         """Try again what failed or waits; returns when to come back."""
         for mirror in track.staying():
             if mirror.state == "failed":
@@ -260,7 +259,7 @@ class Placer:
             self.place(track, now)
         return track.retry_at if track.capture.state in {"queued", "failed"} else NEVER
 
-    def silent(self, switch: str, now: it.Now) -> None:
+    def silent(self, switch: str, now: Now) -> None:
         """The switch has not answered for a whole lease: its rules are gone, so the captures go where they are seen."""
         for capture_id in list(self._book.held(switch).values()):
             track = self._ledger.tracks[capture_id]
@@ -281,7 +280,7 @@ class Placer:
 
     # --- where the pair is seen ------------------------------------------------------------------
 
-    def seen(self, track: Track, now: it.Now) -> None:
+    def seen(self, track: Track, now: Now) -> None:
         """New samples: which switch they came from keeps its mirror, or asks for another."""
         detection = track.detection
         if detection is None:
@@ -296,7 +295,7 @@ class Placer:
         if len(track.seen) > 1 and track.capture.state == "active":
             self._review_sides(track, now)
 
-    def _fresh(self, track: Track, detection: Detection, now: it.Now) -> dict[str, Seen]:
+    def _fresh(self, track: Track, detection: Detection, now: Now) -> dict[str, Seen]:
         """What each switch saw since the last look; the window for the recent rolls with it."""
         totals = seen_by_switch(detection.observers, self._book.by_agent)
         before, track.seen = track.seen, totals
@@ -304,7 +303,7 @@ class Placer:
             track.recent_before, track.recent_base, track.recent_at = track.recent_base, totals, now.mono
         return _grown(totals, before)
 
-    def _review_sides(self, track: Track, now: it.Now) -> None:
+    def _review_sides(self, track: Track, now: Now) -> None:
         """A second mirror where the first shows one direction only, and none where one is enough."""
         staying = track.staying()
         if any(mirror.state != "active" for mirror in staying):
@@ -319,7 +318,7 @@ class Placer:
             return
         self._second(track, staying[0].switch, recent, now)
 
-    def _second(self, track: Track, first: str, recent: dict[str, Seen], now: it.Now) -> None:
+    def _second(self, track: Track, first: str, recent: dict[str, Seen], now: Now) -> None:
         if track.detection is None or now.mono < track.retry_at:
             return
         names = self.candidates(track.detection, track.excluded)
@@ -336,7 +335,7 @@ class Placer:
         self._ledger.count("second_placed")
         self._install(track, name, f"a second mirror on {name}", now)
 
-    def counted_nothing(self, track: Track, switch: str, now: it.Now) -> None:
+    def counted_nothing(self, track: Track, switch: str, now: Now) -> None:
         """The rule's counter stands still: when the pair is sampled elsewhere meanwhile, it has moved."""
         sign = track.signs.get(switch)
         if sign is None or sign.elsewhere < MOVE_SAMPLES or track.going(switch):
@@ -360,7 +359,7 @@ class Placer:
         self._ledger.count("moved")
         self._move(track, switch, name, f"the pair moved from {switch} to {name}", now)
 
-    def _move(self, track: Track, old: str, new: str, note: str, now: it.Now) -> None:
+    def _move(self, track: Track, old: str, new: str, note: str, now: Now) -> None:
         self._ender.leave(track, old, note, now)
         if track.capture.state == "active" and not any(m.state == "active" for m in track.staying()):
             self._ledger.state(track, "installing", note, now)
@@ -368,7 +367,7 @@ class Placer:
 
     # --- load ------------------------------------------------------------------------------------
 
-    def load(self, track: Track, now: it.Now) -> bool:
+    def load(self, track: Track, now: Now) -> bool:
         """The conversation carries more or less than it did; false when that was too much and ended this capture."""
         bps = track.rate.bps
         staying = tuple(m.switch for m in track.capture.mirrors)
@@ -377,7 +376,7 @@ class Placer:
             self._relieve(switch, now)
         return not track.ending
 
-    def _relieve(self, switch: str, now: it.Now) -> None:
+    def _relieve(self, switch: str, now: Now) -> None:
         why = self._budget.over(switch)
         if why is None:
             return

@@ -5,12 +5,11 @@
 from collections.abc import Callable, Iterable
 
 from sentinel import limits
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands
 from sentinel.capture.ledger import Ledger
 from sentinel.capture.policy import pair_of
 from sentinel.capture.switchbook import SwitchBook
-from sentinel.model import Detection
+from sentinel.model import Detection, Now
 
 Pair = tuple[str, str]
 
@@ -24,7 +23,7 @@ class Prober:
         self._probeable = probeable
         self._asked: dict[str, dict[Pair, Detection]] = {}
 
-    def ask_observers(self, detection: Detection, now: it.Now) -> None:
+    def ask_observers(self, detection: Detection, now: Now) -> None:
         """Ask those we do not know, and keep the detection until they answer: its next sample may never come."""
         for observer in detection.observers:
             agent = observer.agent
@@ -32,7 +31,7 @@ class Prober:
                 continue
             if agent not in self._asked and self._book.may_probe(agent, now):
                 self._ledger.count("probed")
-                self._ledger.out.append(do.Probe(agent))
+                self._ledger.out.append(commands.Probe(agent))
                 self._asked[agent] = {}
             waiting = self._asked.get(agent)
             if waiting is not None and len(waiting) < limits.MAX_DETECTIONS_PER_PROBE:

@@ -9,15 +9,14 @@ Other people's rules are not looked at: neither another owner's, nor names that 
 """
 
 from sentinel import limits
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.ending import Ender
 from sentinel.capture.ledger import Ledger, Track
 from sentinel.capture.placing import Placer
 from sentinel.capture.policy import Policy
 from sentinel.capture.rules import is_ours
 from sentinel.capture.switchbook import SwitchBook
-from sentinel.model import Mirror
+from sentinel.model import Mirror, Now
 
 
 class Reconciler:
@@ -30,7 +29,7 @@ class Reconciler:
         self._placer = placer
         self._ender = ender
 
-    def compare(self, switch: str, found: dict[str, it.RuleOnSwitch], now: it.Now) -> None:
+    def compare(self, switch: str, found: dict[str, events.RuleOnSwitch], now: Now) -> None:
         """``found``: our owner's rules there, by name."""
         missing: list[Track] = []
         for rule, capture_id in list(self._book.held(switch).items()):
@@ -39,7 +38,7 @@ class Reconciler:
             mirror = track.mirror(switch)
             if mirror is not None and self._compare_one(track, mirror, there, now):
                 missing.append(track)
-        changes: list[do.Install | do.Remove] = []
+        changes: list[commands.Install | commands.Remove] = []
         for track in missing:
             mirror = track.mirror(switch)
             # A counter that was read after it in this comparison may have ended it.
@@ -48,10 +47,10 @@ class Reconciler:
         for rule in filter(is_ours, found):
             self._ledger.count("orphans_removed")
             self._book.orphan(switch, rule)
-            changes.append(do.Remove(switch, rule))
+            changes.append(commands.Remove(switch, rule))
         self._send(switch, changes)
 
-    def _send(self, switch: str, changes: list[do.Install | do.Remove]) -> None:
+    def _send(self, switch: str, changes: list[commands.Install | commands.Remove]) -> None:
         """All of it in one request; singly where a bulk request has just failed."""
         if not changes:
             return
@@ -60,9 +59,9 @@ class Reconciler:
             return
         for start in range(0, len(changes), limits.MAX_BULK_CHANGES):
             self._ledger.count("bulk_repairs")
-            self._ledger.out.append(do.Bulk(switch, tuple(changes[start : start + limits.MAX_BULK_CHANGES])))
+            self._ledger.out.append(commands.Bulk(switch, tuple(changes[start : start + limits.MAX_BULK_CHANGES])))
 
-    def _compare_one(self, track: Track, mirror: Mirror, there: it.RuleOnSwitch | None, now: it.Now) -> bool:
+    def _compare_one(self, track: Track, mirror: Mirror, there: events.RuleOnSwitch | None, now: Now) -> bool:
         """Whether its rule is to be put there."""
         unsure = mirror.switch in track.unsure
         track.unsure.discard(mirror.switch)
@@ -87,16 +86,16 @@ class Reconciler:
             return True
         return False
 
-    def _restore(self, track: Track, mirror: Mirror, now: it.Now) -> do.Install:
+    def _restore(self, track: Track, mirror: Mirror, now: Now) -> commands.Install:
         self._ledger.count("drift_restored")
         self._book.leased(mirror.switch, [mirror.rule], now)
         # Put there anew it counts from nothing: as many packets as before are a rise.
         self._ledger.mirror(track, mirror.switch, "installing", packets=0, bytes=0)
         if mirror.state == "active":
             self._ledger.settle(track, f"the rule was gone from {mirror.switch}; restoring it", now)
-        return do.Install(mirror.switch, mirror.rule, mirror.lines, self._placer.lease_s)
+        return commands.Install(mirror.switch, mirror.rule, mirror.lines, self._placer.lease_s)
 
-    def _counted(self, track: Track, mirror: Mirror, there: it.RuleOnSwitch, now: it.Now) -> None:
+    def _counted(self, track: Track, mirror: Mirror, there: events.RuleOnSwitch, now: Now) -> None:
         """A counter that rose is evidence; one that fell was reset there, and what it shows since then is new."""
         if there.packets is None:
             return
@@ -119,7 +118,7 @@ class Reconciler:
         else:
             self._placer.load(track, now)
 
-    def evidence(self, track: Track, now: it.Now) -> None:
+    def evidence(self, track: Track, now: Now) -> None:
         """The pair talks. The store needs it only so well that a restart does not end a talking pair."""
         track.evidence = now.mono
         if now.mono - track.recorded >= max(1.0, self._policy.quiet_s / 10):

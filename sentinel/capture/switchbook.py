@@ -9,9 +9,8 @@ from typing import Literal
 from zlib import crc32
 
 from sentinel import limits
-from sentinel.capture.events import Now
 from sentinel.capture.policy import Policy
-from sentinel.model import Switch
+from sentinel.model import Now, Switch
 
 RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 30.0

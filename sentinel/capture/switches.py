@@ -21,8 +21,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from sentinel import __version__, limits
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.counters import HTTP_OTHER, switch_counters
 from sentinel.errors import SwitchError
 from sentinel.model import Switch
@@ -72,19 +71,19 @@ class SwitchClient:
     def remove(self, rule: str) -> None:
         self._request("DELETE", f"/acl/{rule}", None)
 
-    def amend(self, changes: Iterable[do.Install | do.Remove]) -> tuple[it.Outcome, ...]:
+    def amend(self, changes: Iterable[commands.Install | commands.Remove]) -> tuple[events.Outcome, ...]:
         """Many changes at once; what became of each. A name that the answer does not mention failed."""
         asked = tuple(changes)
-        body = {c.rule: {"lines": c.lines, "ttl": c.ttl_s} if isinstance(c, do.Install) else None for c in asked}
+        body = {c.rule: {"lines": c.lines, "ttl": c.ttl_s} if isinstance(c, commands.Install) else None for c in asked}
         answer = self._json("PATCH", "/acl/", body)
         done = {what: _names(answer.get(what), self.name) for what in ("installed", "unchanged", "removed")}
         failed = _mapping(answer.get("failed"), self.name)
-        outcomes: list[it.Outcome] = []
+        outcomes: list[events.Outcome] = []
         for change in asked:
-            if isinstance(change, do.Remove) and change.rule in done["removed"]:
-                outcomes.append(it.Removed(self.name, change.rule))
-            elif isinstance(change, do.Install) and change.rule in done["installed"] | done["unchanged"]:
-                outcomes.append(it.Installed(self.name, change.rule, change.rule in done["installed"]))
+            if isinstance(change, commands.Remove) and change.rule in done["removed"]:
+                outcomes.append(events.Removed(self.name, change.rule))
+            elif isinstance(change, commands.Install) and change.rule in done["installed"] | done["unchanged"]:
+                outcomes.append(events.Installed(self.name, change.rule, change.rule in done["installed"]))
             else:
                 row = _mapping(failed.get(change.rule, {}), self.name)
                 status = _count(row.get("status")) or 502
@@ -92,17 +91,17 @@ class SwitchClient:
                 outcomes.append(_not_done(change, _http_error(self.name, status, why)))
         return tuple(outcomes)
 
-    def renew(self, ttl_s: int) -> dict[str, it.RuleOnSwitch]:
+    def renew(self, ttl_s: int) -> dict[str, events.RuleOnSwitch]:
         renewed = _mapping(self._json("POST", f"/acl/renew?ttl={ttl_s}", {}).get("renewed"), self.name)
         return {name: self._rule(row, ours=True) for name, row in renewed.items()}
 
-    def list(self) -> it.Listed:
+    def list(self) -> events.Listed:
         answer = self._json("GET", "/acl/?detail=1", None)
         me = answer.get("owner")
         acls = _mapping(answer.get("acls"), self.name)
         rules = {name: self._rule(row, ours=_mapping(row, self.name).get("owner") == me) for name, row in acls.items()}
         max_rules = answer.get("max_rules")
-        return it.Listed(
+        return events.Listed(
             switch=self.name,
             rules=rules,
             ipv6=answer.get("ipv6") is True,
@@ -118,10 +117,10 @@ class SwitchClient:
             raise SwitchError(self.name, "not_a_shim", "answers, but not as switch-acl-api", permanent=True)
         return answer
 
-    def _rule(self, row: object, *, ours: bool) -> it.RuleOnSwitch:
+    def _rule(self, row: object, *, ours: bool) -> events.RuleOnSwitch:
         values = _mapping(row, self.name)
         lines = values.get("lines")
-        return it.RuleOnSwitch(
+        return events.RuleOnSwitch(
             packets=_count(values.get("packets")),
             bytes=_count(values.get("bytes")),
             ours=ours,
@@ -192,14 +191,14 @@ class SwitchPool:
         self,
         access: Access,
         url_of_agent: Callable[[str], str | None],
-        on_event: Callable[[it.Event], None],
+        on_event: Callable[[events.Event], None],
     ) -> None:
         self._access = access
         self._url_of_agent = url_of_agent
         self._on_event = on_event
         self._urls: dict[str, str] = {}
         self._clients: dict[str, SwitchClient] = {}
-        self._queues: dict[str, deque[do.SwitchCommand]] = {}
+        self._queues: dict[str, deque[commands.SwitchCommand]] = {}
         self._failures: dict[str, tuple[int, float]] = {}
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(limits.SWITCH_WORKERS, thread_name_prefix="switch")
@@ -210,9 +209,9 @@ class SwitchPool:
         with self._lock:
             self._urls[switch.name] = switch.url
 
-    def send(self, command: do.SwitchCommand) -> None:
+    def send(self, command: commands.SwitchCommand) -> None:
         """Queue behind what is already waiting for that switch."""
-        key = command.agent if isinstance(command, do.Probe) else command.switch
+        key = command.agent if isinstance(command, commands.Probe) else command.switch
         with self._lock:
             if self._stopping:
                 return
@@ -243,7 +242,7 @@ class SwitchPool:
                 command = queue.popleft()
             self._on_event(self._carry_out(key, command))
 
-    def _carry_out(self, key: str, command: do.SwitchCommand) -> it.Event:
+    def _carry_out(self, key: str, command: commands.SwitchCommand) -> events.Event:
         started = time.monotonic()
         failures, retry_at = self._failures.get(key, (0, 0.0))
         try:
@@ -264,23 +263,23 @@ class SwitchPool:
         self._count(f"{type(command).__name__.lower()}_ok")
         return event
 
-    def _ask(self, command: do.SwitchCommand) -> it.Event:
+    def _ask(self, command: commands.SwitchCommand) -> events.Event:
         match command:
-            case do.Install(switch, rule, lines, ttl_s):
-                return it.Installed(switch, rule, self._client(switch).install(rule, lines, ttl_s))
-            case do.Remove(switch, rule):
+            case commands.Install(switch, rule, lines, ttl_s):
+                return events.Installed(switch, rule, self._client(switch).install(rule, lines, ttl_s))
+            case commands.Remove(switch, rule):
                 self._client(switch).remove(rule)
-                return it.Removed(switch, rule)
-            case do.Bulk(switch, changes):
-                return it.BulkAnswered(switch, self._client(switch).amend(changes))
-            case do.Renew(switch, ttl_s):
-                return it.Renewed(switch, self._client(switch).renew(ttl_s))
-            case do.List(switch):
+                return events.Removed(switch, rule)
+            case commands.Bulk(switch, changes):
+                return events.BulkAnswered(switch, self._client(switch).amend(changes))
+            case commands.Renew(switch, ttl_s):
+                return events.Renewed(switch, self._client(switch).renew(ttl_s))
+            case commands.List(switch):
                 return self._client(switch).list()
-            case do.Probe(agent):
+            case commands.Probe(agent):
                 return self._probe(agent)
 
-    def _probe(self, agent: str) -> it.Event:
+    def _probe(self, agent: str) -> events.Event:
         url = self._url_of_agent(agent)
         if url is None:
             raise SwitchError(agent, "no_url", "no URL is configured for it", permanent=True)
@@ -291,7 +290,7 @@ class SwitchPool:
             client.close()
         switch = Switch(agent, (agent,), url, agent, ipv6=answer.get("ipv6") is True)
         self.add(switch)
-        return it.SwitchFound(switch)
+        return events.SwitchFound(switch)
 
     def _client(self, name: str) -> SwitchClient:
         with self._lock:
@@ -307,24 +306,24 @@ class SwitchPool:
             self.counters[what if what in self.counters else HTTP_OTHER] += 1
 
 
-def _failure(command: do.SwitchCommand, error: SwitchError) -> it.Event:
+def _failure(command: commands.SwitchCommand, error: SwitchError) -> events.Event:
     match command:
-        case do.Install() | do.Remove():
+        case commands.Install() | commands.Remove():
             return _not_done(command, error)
-        case do.Bulk(switch, changes):
+        case commands.Bulk(switch, changes):
             # Of the request as a whole: it says nothing final of any single rule.
             whole = SwitchError(switch, error.reason, error.detail)
-            return it.BulkAnswered(switch, tuple(_not_done(change, whole) for change in changes))
-        case do.Probe(agent):
-            return it.ProbeFailed(agent, error.detail)
-        case do.Renew(switch) | do.List(switch):
-            return it.SwitchFailed(switch, error.reason, error.detail)
+            return events.BulkAnswered(switch, tuple(_not_done(change, whole) for change in changes))
+        case commands.Probe(agent):
+            return events.ProbeFailed(agent, error.detail)
+        case commands.Renew(switch) | commands.List(switch):
+            return events.SwitchFailed(switch, error.reason, error.detail)
 
 
-def _not_done(change: do.Install | do.Remove, error: SwitchError) -> it.InstallFailed | it.RemoveFailed:
-    if isinstance(change, do.Install):
-        return it.InstallFailed(change.switch, change.rule, error.reason, error.detail, error.permanent)
-    return it.RemoveFailed(change.switch, change.rule, error.reason, error.detail)
+def _not_done(change: commands.Install | commands.Remove, error: SwitchError) -> events.Outcome:
+    if isinstance(change, commands.Install):
+        return events.InstallFailed(change.switch, change.rule, error.reason, error.detail, error.permanent)
+    return events.RemoveFailed(change.switch, change.rule, error.reason, error.detail)
 
 
 def _http_error(switch: str, status: int, text: str) -> SwitchError:

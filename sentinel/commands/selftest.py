@@ -12,8 +12,7 @@ import dpkt
 import netaddr
 
 from sentinel.blacklist.trie import Blacklist
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.commands.options import config_option, settings_of
 from sentinel.compiled import chosen
@@ -23,7 +22,7 @@ from sentinel.components.sflow import admission_of
 from sentinel.components.switches import switches_of
 from sentinel.config.settings import Settings
 from sentinel.detect.engine import Detector
-from sentinel.model import Capture, Switch
+from sentinel.model import Capture, Now, Switch
 from sentinel.scan.threads import Scanning
 from sentinel.sflow import encode
 
@@ -96,11 +95,12 @@ def _try(
     result = scan.scan([(_datagram(switch.agents[0], local, listed), switch.agents[0], time.time())], blacklist)
     if not result.matches:
         return None, f"not matched: {', '.join(f'{k} {v}' for k, v in scan.counters.refused.items()) or 'no hit'}"
-    now = it.Now(time.monotonic(), time.time())
+    now = Now(time.monotonic(), time.time())
     records = []
     for match in result.matches:
         for event in detector.observe(match, now.mono):
-            records += [c for c in engine.handle(it.Sighted(event.detection), now) if isinstance(c, do.Record)]
+            todo = engine.handle(events.Sighted(event.detection), now)
+            records += [c for c in todo if isinstance(c, commands.Record)]
     if not records:
         return None, "; ".join(refusal.detail for refusal in engine.refusals.values()) or "no capture was wanted"
     return records[-1].capture, ""

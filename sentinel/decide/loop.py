@@ -21,13 +21,12 @@ from functools import partial
 from typing import Protocol
 
 from sentinel import limits
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
 from sentinel.errors import StoreError
-from sentinel.model import Capture, CaptureState, Indicator, Match
+from sentinel.model import Capture, CaptureState, Indicator, Match, Now
 from sentinel.pulse import Pulse
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ class Edges(Protocol):
     def save(self, captures: Iterable[Capture]) -> None:
         """Store; raises ``StoreError``."""
 
-    def send(self, command: do.SwitchCommand) -> None:
+    def send(self, command: commands.SwitchCommand) -> None:
         """Hand a request to the switches; its event comes back through ``post``."""
 
     def tell_detection(self, event: DetectionEvent) -> None:
@@ -72,15 +71,15 @@ class Edges(Protocol):
         """A capture changed its state."""
 
 
-def clock() -> it.Now:
-    return it.Now(time.monotonic(), time.time())
+def clock() -> Now:
+    return Now(time.monotonic(), time.time())
 
 
 class Loop:
     """``post_*`` from any thread; readers take ``lock`` around ``detector`` and ``captures``."""
 
     def __init__(
-        self, detector: Detector, captures: CaptureEngine, edges: Edges, now: Callable[[], it.Now] = clock
+        self, detector: Detector, captures: CaptureEngine, edges: Edges, now: Callable[[], Now] = clock
     ) -> None:
         self.detector = detector
         self.captures = captures
@@ -90,8 +89,8 @@ class Loop:
         self.counters = LoopCounters()
         self._edges = edges
         self._now = now
-        self._inbox: deque[Match | it.Event | Lookup] = deque()
-        self._gathered: deque[Match | it.Event | Lookup] = deque()
+        self._inbox: deque[Match | events.Event | Lookup] = deque()
+        self._gathered: deque[Match | events.Event | Lookup] = deque()
         self._gathered_until = 0.0
         self._waiting_matches = 0
         self._arrived = threading.Condition()
@@ -139,7 +138,7 @@ class Loop:
             if self._inbox or begins or len(self._gathered) >= GATHERED:
                 self._arrived.notify()
 
-    def post(self, event: it.Event) -> None:
+    def post(self, event: events.Event) -> None:
         """An answer of a switch, or time passing."""
         self._post(event)
 
@@ -147,13 +146,13 @@ class Loop:
         """Other lists are in force: ask them about every open detection."""
         self._post(lookup)
 
-    def wish(self, event: it.Event) -> None:
+    def wish(self, event: events.Event) -> None:
         """A person's wish, carried out before this returns."""
         with self.lock:
             self._carry_out(self.captures.handle(event, self._now()))
         self._tell()
 
-    def _post(self, item: it.Event | Lookup) -> None:
+    def _post(self, item: events.Event | Lookup) -> None:
         with self._arrived:
             self._inbox += self._gathered
             self._gathered.clear()
@@ -195,60 +194,60 @@ class Loop:
             self._tell()
         return bool(items)
 
-    def _take(self) -> list[Match | it.Event | Lookup]:
+    def _take(self) -> list[Match | events.Event | Lookup]:
         with self._arrived:
             queue, most = (self._inbox, ROUND_ITEMS) if self._inbox else (self._gathered, GATHERED_ROUND)
             items = [queue.popleft() for _ in range(min(len(queue), most))]
             self._waiting_matches -= sum(isinstance(item, Match) for item in items)
         return items
 
-    def _round(self, items: list[Match | it.Event | Lookup]) -> bool:
+    def _round(self, items: list[Match | events.Event | Lookup]) -> bool:
         """Whether requests were handed over."""
         with self.lock:
             now = self._now()
-            commands: list[do.Command] = []
+            todo: list[commands.Command] = []
             for item in items:
                 if isinstance(item, Match):
-                    commands += self._detected(self.detector.observe(item, now.mono), now)
+                    todo += self._detected(self.detector.observe(item, now.mono), now)
                 elif callable(item):
                     self._asked_again = item
-                    commands += self._detected(self.detector.delisted(item, now.mono), now)
+                    todo += self._detected(self.detector.delisted(item, now.mono), now)
                 else:
-                    if isinstance(item, it.Tick):
-                        commands += self._detected(self.detector.expire(now.mono), now)
-                        commands += self._ask_again(now)
-                    commands += self.captures.handle(item, now)
-            return self._carry_out(commands)
+                    if isinstance(item, events.Tick):
+                        todo += self._detected(self.detector.expire(now.mono), now)
+                        todo += self._ask_again(now)
+                    todo += self.captures.handle(item, now)
+            return self._carry_out(todo)
 
-    def _ask_again(self, now: it.Now) -> list[do.Command]:
+    def _ask_again(self, now: Now) -> list[commands.Command]:
         """A batch that was matched with the old lists may have come behind the new ones: they are asked once more."""
         lookup, self._asked_again = self._asked_again, None
         return [] if lookup is None else self._detected(self.detector.delisted(lookup, now.mono), now)
 
-    def _detected(self, events: list[DetectionEvent], now: it.Now) -> list[do.Command]:
-        commands: list[do.Command] = []
-        for event in events:
+    def _detected(self, changes: list[DetectionEvent], now: Now) -> list[commands.Command]:
+        todo: list[commands.Command] = []
+        for event in changes:
             detection = event.detection
             if event.kind in {"closed", "delisted"}:
-                commands += self.captures.handle(it.DetectionEnded(detection, event.kind == "delisted"), now)
+                todo += self.captures.handle(events.DetectionEnded(detection, event.kind == "delisted"), now)
             else:
-                commands += self.captures.handle(it.Sighted(detection), now)
+                todo += self.captures.handle(events.Sighted(detection), now)
             if event.kind != "sighted":
                 self._untold.append(partial(self._edges.tell_detection, event))
-        return commands
+        return todo
 
-    def _carry_out(self, commands: list[do.Command]) -> bool:
+    def _carry_out(self, todo: list[commands.Command]) -> bool:
         """Whether requests were handed over."""
         requests = False
-        for command in commands:
-            if isinstance(command, do.Record):
+        for command in todo:
+            if isinstance(command, commands.Record):
                 self._unsaved[command.capture.id] = command.capture
                 self._pin(command.capture)
                 if command.previous_state is not None:
                     self._untold.append(partial(self._edges.tell_capture, command.capture, command.previous_state))
         stored = self._save()
-        for command in commands:
-            if isinstance(command, do.Record):
+        for command in todo:
+            if isinstance(command, commands.Record):
                 continue
             requests = True
             if stored:
@@ -257,12 +256,12 @@ class Loop:
                 self._send_unstored(command)
         return requests
 
-    def _send_unstored(self, command: do.SwitchCommand) -> None:
+    def _send_unstored(self, command: commands.SwitchCommand) -> None:
         """Without the intent on disk a crash would leave a rule that nobody remembers; the rest is asked for."""
-        for each in do.one_by_one(command):
-            if isinstance(each, do.Install):
+        for each in commands.one_by_one(command):
+            if isinstance(each, commands.Install):
                 self.counters.installs_withheld += 1
-                self.post(it.InstallFailed(each.switch, each.rule, "store", self.store_error, permanent=False))
+                self.post(events.InstallFailed(each.switch, each.rule, "store", self.store_error, permanent=False))
             else:
                 self._edges.send(each)
 

@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator
 
 from sentinel.capture.engine import CaptureEngine
-from sentinel.capture.events import Now
 from sentinel.capture.policy import Policy
 from sentinel.decide.loop import Loop
 from sentinel.detect.engine import Detector
-from sentinel.model import Indicator, Match
+from sentinel.model import Indicator, Match, Now
 
 PAIRS = 2_000
 PASSES = 10

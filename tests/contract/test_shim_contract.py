@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.switches import Access, SwitchClient
 from tests.support import cl_acltool
 from tests.support.netns import Namespaces, why_no_lab
@@ -292,19 +291,19 @@ def test_the_daemons_own_client_repairs_with_one_amendment(shim: Shim) -> None:
     with contextlib.closing(client):
         outcomes = client.amend(
             [
-                do.Install("sw", "sentinel_missing", tuple(acl("10.0.0.3")), 100),
-                do.Install("sw", "sentinel_wide", ("[iptables]", rule("10.0.0.0/24")), 100),
-                do.Remove("sw", "sentinel_orphan"),
-                do.Remove("sw", "sentinel_absent"),
+                commands.Install("sw", "sentinel_missing", tuple(acl("10.0.0.3")), 100),
+                commands.Install("sw", "sentinel_wide", ("[iptables]", rule("10.0.0.0/24")), 100),
+                commands.Remove("sw", "sentinel_orphan"),
+                commands.Remove("sw", "sentinel_absent"),
             ]
         )
-        again = client.amend([do.Install("sw", "sentinel_missing", tuple(acl("10.0.0.3")), 100)])
+        again = client.amend([commands.Install("sw", "sentinel_missing", tuple(acl("10.0.0.3")), 100)])
     missing, wide, *gone = outcomes
-    assert missing == it.Installed("sw", "sentinel_missing", changed=True)
-    assert isinstance(wide, it.InstallFailed)
+    assert missing == events.Installed("sw", "sentinel_missing", changed=True)
+    assert isinstance(wide, events.InstallFailed)
     assert (wide.rule, wide.reason, wide.permanent) == ("sentinel_wide", "http_400", True)
-    assert gone == [it.Removed("sw", "sentinel_orphan"), it.Removed("sw", "sentinel_absent")]
-    assert again == (it.Installed("sw", "sentinel_missing", changed=False),)
+    assert gone == [events.Removed("sw", "sentinel_orphan"), events.Removed("sw", "sentinel_absent")]
+    assert again == (events.Installed("sw", "sentinel_missing", changed=False),)
     assert shim.names() == ["by_hand", "sentinel_missing"]
     assert shim.commits() - before == (1 if shim.driver == "cumulus" else 0)
 

@@ -4,8 +4,7 @@
 
 from dataclasses import replace
 
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.policy import Policy
 from sentinel.model import Detection, Indicator
 from tests.support.fabric import DESTINATION, LISTED, FakeSwitch, World, detection, leaf, observer
@@ -30,7 +29,7 @@ def test_over_budget_is_queued_visibly_and_placed_when_room_comes() -> None:
     assert world.states() == ["active", "active", "queued"]
     assert world.engine.live()[2].note
     world.run(5)
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.tell(events.StopRequested(world.engine.live()[0].id, "ada"))
     world.run(3)
     assert world.states() == ["active", "active"]
 
@@ -50,7 +49,7 @@ def test_initiated_goes_before_answered_in_the_queue() -> None:
     world.sight(local="10.0.0.20")
     world.sight(local="10.0.0.21", evidence="answered", observers=[observer("10.0.1.1", 9)])
     world.sight(local="10.0.0.22")
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.tell(events.StopRequested(world.engine.live()[0].id, "ada"))
     world.run(3)
     assert {c.local_ip: c.state for c in world.engine.live()} == {"10.0.0.21": "queued", "10.0.0.22": "active"}
 
@@ -59,7 +58,7 @@ def test_the_estimated_load_is_bounded_and_what_does_not_fit_waits_visibly() -> 
     world = World(policy=replace(AUTOMATIC, max_bps_per_switch=2_000_000))
     for last in range(3):
         heavy = replace(detection(local=f"10.0.0.{20 + last}"), bytes=7_500_000)
-        world.tell(it.Sighted(heavy))
+        world.tell(events.Sighted(heavy))
     assert world.states() == ["active", "active", "queued"]
     assert world.engine.live()[2].note
     assert world.engine.budget.bps("leaf1") == 2_000_000
@@ -92,11 +91,11 @@ def test_something_more_urgent_evicts_but_not_in_the_first_minute() -> None:
 
 def test_free_tcam_bounds_what_is_placed() -> None:
     world = World()
-    world.tell(it.TableSpace("10.0.1.1", 3))
+    world.tell(events.TableSpace("10.0.1.1", 3))
     world.sight()
     world.sight(local="10.0.0.11")
     assert world.states() == ["active", "queued"]
-    world.tell(it.TableSpace("10.0.1.1", 8))
+    world.tell(events.TableSpace("10.0.1.1", 8))
     world.run(40)
     assert world.states() == ["active", "active"]
 
@@ -106,13 +105,13 @@ def test_of_equals_the_more_surely_listed_goes_first_but_ends_nobody() -> None:
     for last, feed in enumerate(("unsure", "unsure", "nobody-said", "sure")):
         seen = detection(local=f"10.0.0.2{last}")
         listing = (Indicator(seen.indicators[0].prefix, feed, "c2"),)
-        world.tell(it.Sighted(replace(seen, indicators=listing)))
+        world.tell(events.Sighted(replace(seen, indicators=listing)))
     world.run(100)
     order = []
     while world.states():
         [active] = [c for c in world.engine.live() if c.state == "active"]
         order.append(active.local_ip)
-        world.tell(it.StopRequested(active.id, "ada"))
+        world.tell(events.StopRequested(active.id, "ada"))
     assert order == ["10.0.0.20", "10.0.0.23", "10.0.0.22", "10.0.0.21"]
 
 
@@ -131,7 +130,7 @@ def test_the_first_minute_begins_when_the_mirror_does_however_long_it_was_queued
     world.sight(local="10.0.0.20")
     world.sight(local="10.0.0.21", evidence="answered", observers=[observer("10.0.1.1", 9)])
     world.run(90)
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.tell(events.StopRequested(world.engine.live()[0].id, "ada"))
     world.sight(local="10.0.0.22")
     world.run(50)
     assert pairs(world) == {"10.0.0.21": "active", "10.0.0.22": "queued"}
@@ -150,21 +149,21 @@ def test_equals_take_turns_of_five_minutes_and_what_a_person_asked_for_is_not_ti
     assert pairs(world) == {"10.0.0.21": "active"}
     turned = next(c for c in world.stored.values() if c.local_ip == "10.0.0.20")
     assert turned.ending == "evicted"
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.tell(events.StopRequested(world.engine.live()[0].id, "ada"))
     for local in ("10.0.0.30", "10.0.0.31"):
-        world.tell(it.StartRequested(detection(local=local), "ada"))
+        world.tell(events.StartRequested(detection(local=local), "ada"))
     world.run(400)
     assert pairs(world) == {"10.0.0.30": "active", "10.0.0.31": "queued"}
 
 
 def test_the_room_of_an_orphan_that_goes_is_given_away_at_once() -> None:
     world = World([ONE_PAIR])
-    orphan = it.RuleOnSwitch(0, 0, True, ())
-    removal = world.engine.handle(it.Listed("leaf1", {"sentinel_cdead00000000": orphan}, False, 100), world.now)
-    assert removal == [do.Remove("leaf1", "sentinel_cdead00000000")]
+    orphan = events.RuleOnSwitch(0, 0, True, ())
+    removal = world.engine.handle(events.Listed("leaf1", {"sentinel_cdead00000000": orphan}, False, 100), world.now)
+    assert removal == [commands.Remove("leaf1", "sentinel_cdead00000000")]
     world.sight()
     assert world.states() == ["queued"]
-    world.tell(it.Removed("leaf1", "sentinel_cdead00000000"))
+    world.tell(events.Removed("leaf1", "sentinel_cdead00000000"))
     assert world.states() == ["active"]
 
 
@@ -184,7 +183,7 @@ def loaded(policy: Policy, *there: Detection) -> World:
     """A fabric that has mirrored these for just over a minute; their switches have not counted yet."""
     world = World(policy=policy)
     for one in there:
-        world.tell(it.Sighted(one))
+        world.tell(events.Sighted(one))
         world.mono += 1
     world.mono += 61
     world.wall += 61
@@ -194,12 +193,12 @@ def loaded(policy: Policy, *there: Detection) -> World:
 
 def test_something_more_urgent_evicts_for_bit_per_second_but_not_in_the_first_minute() -> None:
     world = World(policy=replace(AUTOMATIC, max_bps_per_switch=2_000_000))
-    world.tell(it.Sighted(heavy("10.0.0.20", 1, evidence="answered")))
-    world.tell(it.Sighted(heavy("10.0.0.21", 1)))
-    world.tell(it.Sighted(heavy("10.0.0.22", 1)))
+    world.tell(events.Sighted(heavy("10.0.0.20", 1, evidence="answered")))
+    world.tell(events.Sighted(heavy("10.0.0.21", 1)))
+    world.tell(events.Sighted(heavy("10.0.0.22", 1)))
     assert pairs(world) == {"10.0.0.20": "active", "10.0.0.21": "active", "10.0.0.22": "queued"}
     world.mono += 61
-    world.tell(it.Tick())
+    world.tell(events.Tick())
     assert pairs(world) == {"10.0.0.21": "active", "10.0.0.22": "active"}
     assert world.engine.budget.bps("leaf1") == 2_000_000
 
@@ -207,18 +206,18 @@ def test_something_more_urgent_evicts_for_bit_per_second_but_not_in_the_first_mi
 def test_as_many_go_as_are_needed_and_no_more() -> None:
     there = [heavy(f"10.0.0.2{n}", mbit, evidence="answered") for n, mbit in enumerate((0.2, 1.8, 0.9))]
     world = loaded(replace(AUTOMATIC, max_bps_per_switch=3_000_000), *there)
-    world.tell(it.Sighted(heavy("10.0.0.30", 1.5)))
+    world.tell(events.Sighted(heavy("10.0.0.30", 1.5)))
     assert pairs(world) == {"10.0.0.20": "active", "10.0.0.22": "active", "10.0.0.30": "active"}
     world = loaded(replace(AUTOMATIC, max_bps_per_switch=3_000_000), *there)
-    world.tell(it.Sighted(heavy("10.0.0.30", 2.9)))
+    world.tell(events.Sighted(heavy("10.0.0.30", 2.9)))
     assert pairs(world) == {"10.0.0.30": "active"}
 
 
 def test_nobody_goes_in_vain() -> None:
     there = [heavy("10.0.0.20", 1, evidence="answered"), heavy("10.0.0.21", 1)]
     world = loaded(replace(AUTOMATIC, max_bps_per_switch=2_000_000), *there)
-    world.tell(it.Sighted(heavy("10.0.0.30", 2)))
-    world.tell(it.Sighted(heavy("10.0.0.31", 5)))
+    world.tell(events.Sighted(heavy("10.0.0.30", 2)))
+    world.tell(events.Sighted(heavy("10.0.0.31", 5)))
     assert pairs(world) == dict.fromkeys(("10.0.0.20", "10.0.0.21"), "active") | dict.fromkeys(
         ("10.0.0.30", "10.0.0.31"), "queued"
     )
@@ -227,25 +226,25 @@ def test_nobody_goes_in_vain() -> None:
 def test_one_newcomer_is_not_worth_more_than_eight() -> None:
     there = [heavy(f"10.0.0.{20 + n}", 0.1, evidence="answered") for n in range(10)]
     world = loaded(replace(AUTOMATIC, max_bps_per_switch=1_000_000), *there)
-    world.tell(it.Sighted(heavy("10.0.0.30", 1)))
+    world.tell(events.Sighted(heavy("10.0.0.30", 1)))
     assert world.states() == ["active"] * 10 + ["queued"]
-    world.tell(it.Sighted(heavy("10.0.0.31", 0.8)))
+    world.tell(events.Sighted(heavy("10.0.0.31", 0.8)))
     assert (pairs(world)["10.0.0.31"], len(world.states())) == ("active", 4)
 
 
 def test_for_the_destination_something_less_urgent_goes_on_another_switch() -> None:
     there = heavy("10.0.0.20", 2, evidence="answered", agent="10.0.1.2")
     world = loaded(replace(AUTOMATIC, max_bps=2_000_000), there)
-    world.tell(it.Sighted(heavy("10.0.0.30", 2)))
+    world.tell(events.Sighted(heavy("10.0.0.30", 2)))
     assert pairs(world) == {"10.0.0.30": "active"}
     assert list(world.rules()) == ["leaf1"]
 
 
 def test_equals_take_no_turns_for_bit_per_second() -> None:
     world = World(policy=replace(AUTOMATIC, max_bps_per_switch=1_000_000, quiet_s=1e5, lease_s=1e6))
-    world.tell(it.Sighted(heavy("10.0.0.20", 1)))
+    world.tell(events.Sighted(heavy("10.0.0.20", 1)))
     world.run(400)
-    world.tell(it.Sighted(heavy("10.0.0.30", 1)))
+    world.tell(events.Sighted(heavy("10.0.0.30", 1)))
     world.run(40)
     assert pairs(world) == {"10.0.0.20": "active", "10.0.0.30": "queued"}
 
@@ -268,13 +267,13 @@ def test_what_only_an_unknown_agent_saw_is_captured_without_another_sample() -> 
 
 def test_a_detection_that_ended_meanwhile_or_whose_agent_is_no_switch_is_not_kept() -> None:
     world = World(agents=["10.0.5.5", "10.0.5.6"])
-    unheard = world.engine.handle(it.Sighted(detection(observers=[observer("10.0.5.5")])), world.now)
-    assert unheard == [do.Probe("10.0.5.5")]
-    world.tell(it.DetectionEnded(detection(), delisted=True))
+    unheard = world.engine.handle(events.Sighted(detection(observers=[observer("10.0.5.5")])), world.now)
+    assert unheard == [commands.Probe("10.0.5.5")]
+    world.tell(events.DetectionEnded(detection(), delisted=True))
     world.switches["10.0.5.5"] = FakeSwitch("10.0.5.5")
     world.tell(world.switches["10.0.5.5"].execute(unheard[0], world.mono))  # type: ignore[arg-type]  # a Probe
     world.switches["10.0.5.6"] = FakeSwitch("10.0.5.6", fault="connection")
     world.sight(observers=[observer("10.0.5.6")])
     world.switches["10.0.5.6"].fault = ""
-    world.tell(world.switches["10.0.5.6"].execute(do.Probe("10.0.5.6"), world.mono))
+    world.tell(world.switches["10.0.5.6"].execute(commands.Probe("10.0.5.6"), world.mono))
     assert world.rules() == {}

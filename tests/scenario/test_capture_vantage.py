@@ -4,7 +4,7 @@
 
 from dataclasses import replace
 
-from sentinel.capture import events as it
+from sentinel.capture import events
 from sentinel.model import Observer
 from tests.support.fabric import HOST, LISTED, World, observer
 
@@ -85,7 +85,7 @@ def test_when_the_only_working_mirror_must_go_the_capture_is_what_the_other_one_
     capture = world.engine.live()[0]
     assert [m.state for m in capture.mirrors] == ["active", "failed"]
     world.switches["leaf1"].flush_and_refuse()
-    world.tell(it.Reconcile())
+    world.tell(events.Reconcile())
     assert world.states() == ["failed"]
     world.switches["leaf2"].fault = ""
     world.run(70)

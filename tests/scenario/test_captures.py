@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.policy import Policy, Threshold
 from sentinel.model import Indicator, Switch
 from tests.support.fabric import DESTINATION, HOST, LISTED, World, detection, leaf, observer, spine
@@ -123,7 +122,7 @@ def test_longest_ends_it_and_holds_the_pair_back() -> None:
 def test_the_hold_survives_a_restart() -> None:
     world = World()
     world.sight()
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.tell(events.StopRequested(world.engine.live()[0].id, "ada"))
     world.start()
     world.sight()
     assert world.rules() == {}
@@ -133,7 +132,7 @@ def test_the_hold_survives_a_restart() -> None:
 def test_extended_lasts_longer() -> None:
     world = World(policy=replace(AUTOMATIC, longest_s=900.0))
     world.sight()
-    world.tell(it.Extended(world.engine.live()[0].id, 600.0, "ada"))
+    world.tell(events.Extended(world.engine.live()[0].id, 600.0, "ada"))
     for _ in range(28):
         world.sight()
         world.run(50)
@@ -145,10 +144,10 @@ def test_extended_lasts_longer() -> None:
 def test_delisted_ends_it_but_not_what_a_person_started() -> None:
     world = World()
     world.sight()
-    world.tell(it.DetectionEnded(detection(), delisted=True))
+    world.tell(events.DetectionEnded(detection(), delisted=True))
     assert world.rules() == {}
-    world.tell(it.StartRequested(detection(evidence="contacted"), "ada"))
-    world.tell(it.DetectionEnded(detection(), delisted=True))
+    world.tell(events.StartRequested(detection(evidence="contacted"), "ada"))
+    world.tell(events.DetectionEnded(detection(), delisted=True))
     assert list(world.rules()) == ["leaf1"]
 
 
@@ -162,7 +161,7 @@ def test_a_restart_with_live_captures_writes_nothing() -> None:
     world.start()
     world.run(60)
     assert {name: (s.writes, dict(s.rules)) for name, s in world.switches.items()} == before
-    assert not [c for c in world.commands[commands_before:] if isinstance(c, do.Install | do.Remove)]
+    assert not [c for c in world.commands[commands_before:] if isinstance(c, commands.Install | commands.Remove)]
     assert world.states() == ["active", "active"]
 
 
@@ -216,7 +215,7 @@ def test_an_altered_rule_is_put_right_at_reconciliation() -> None:
     world.sight()
     [rule] = world.switches["leaf1"].rules.values()
     right, rule.lines = rule.lines, ("[iptables]", "-A FORWARD -j DROP")
-    world.tell(it.Reconcile())
+    world.tell(events.Reconcile())
     assert only_rule(world) == right
 
 
@@ -226,7 +225,7 @@ def test_a_dead_switch_is_asked_again_with_growing_pauses_and_installed_when_it_
     world.sight()
     world.run(120)
     assert world.states() in (["failed"], ["installing"])
-    installs = [c for c in world.switches["leaf1"].requests if isinstance(c, do.Install)]
+    installs = [c for c in world.switches["leaf1"].requests if isinstance(c, commands.Install)]
     assert 4 <= len(installs) <= 9
     world.switches["leaf1"].fault = ""
     world.run(61)
@@ -284,7 +283,7 @@ def test_ipv6_pairs_go_where_the_switch_takes_them() -> None:
 def test_an_unreachable_erspan_destination_is_said_and_another_switch_is_taken() -> None:
     world = World([leaf("leaf1", "10.0.1.1"), spine("spine1", "10.0.1.9")])
     world.switches["leaf1"].unreachable = "no neighbour for 10.0.0.70"
-    world.tell(it.Reconcile())
+    world.tell(events.Reconcile())
     world.sight()
     assert world.engine.refusals[detection().id].reason == "unreachable"
     world.sight(observers=[observer("10.0.1.1"), observer("10.0.1.9")])
@@ -294,7 +293,7 @@ def test_an_unreachable_erspan_destination_is_said_and_another_switch_is_taken()
 def test_a_switch_that_reaches_the_destination_again_is_used_within_seconds() -> None:
     world = World([leaf("leaf1", "10.0.1.1")])
     world.switches["leaf1"].unreachable = "no neighbour for 10.0.0.70"
-    world.tell(it.Reconcile())
+    world.tell(events.Reconcile())
     world.sight()
     assert world.engine.refusals[detection().id].reason == "unreachable"
     world.switches["leaf1"].unreachable = None
@@ -309,9 +308,9 @@ def test_manual_waits_for_approval_and_shows_the_exact_rule() -> None:
     [capture] = world.engine.live()
     assert (capture.state, world.rules()) == ("pending", {})
     assert "--src-ip 10.0.1.1" in capture.mirrors[0].lines[1]
-    world.tell(it.Approved(capture.id, "ada"))
+    world.tell(events.Approved(capture.id, "ada"))
     assert list(world.rules()) == ["leaf1"]
-    world.tell(it.DetectionEnded(detection(), delisted=True))
+    world.tell(events.DetectionEnded(detection(), delisted=True))
     assert world.rules() == {}
 
 
@@ -319,10 +318,10 @@ def test_dry_run_pushes_nothing_whoever_asks() -> None:
     world = World(policy=replace(AUTOMATIC, mode="dry-run"))
     world.sight()
     [capture] = world.engine.live()
-    world.tell(it.Approved(capture.id, "ada"))
-    world.tell(it.StartRequested(detection(local="10.0.0.11"), "ada"))
+    world.tell(events.Approved(capture.id, "ada"))
+    world.tell(events.StartRequested(detection(local="10.0.0.11"), "ada"))
     world.run(700)
-    assert not [c for s in world.switches.values() for c in s.requests if isinstance(c, do.Install)]
+    assert not [c for s in world.switches.values() for c in s.requests if isinstance(c, commands.Install)]
     assert {c.state for c in world.stored.values()} == {"ended"}
 
 
@@ -341,10 +340,10 @@ def test_new_captures_per_minute_are_bounded_per_switch() -> None:
 def test_an_agent_outside_the_inventory_becomes_a_switch_when_its_shim_answers() -> None:
     world = World(agents=["10.0.5.5"])
     world.sight(observers=[replace(observer("10.0.5.5"), sender_is_agent=False)])
-    assert not [c for c in world.commands if isinstance(c, do.Probe)]
+    assert not [c for c in world.commands if isinstance(c, commands.Probe)]
     world.sight(observers=[observer("10.0.5.5")])
     world.sight(observers=[observer("10.0.5.5")])
-    assert [c for c in world.commands if isinstance(c, do.Probe)] == [do.Probe("10.0.5.5")]
+    assert [c for c in world.commands if isinstance(c, commands.Probe)] == [commands.Probe("10.0.5.5")]
     assert list(world.rules()) == ["10.0.5.5"]
 
 
@@ -352,7 +351,7 @@ def test_a_removal_that_fails_is_repeated_and_shown_until_the_lease_has_ended_it
     world = World()
     world.sight()
     world.switches["leaf1"].fault = "timeout"
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.tell(events.StopRequested(world.engine.live()[0].id, "ada"))
     assert world.states() == ["failed"]
     world.run(250)
     assert world.states() == []
@@ -400,11 +399,11 @@ def test_thresholds_and_priorities_are_by_feed_and_group() -> None:
     reasons = []
     for changes in ({"samples": 3}, {"samples": 10, "bytes": 1}, {"samples": 10, "direction": "outbound"}):
         few = replace(detection(local="10.0.0.20"), indicators=other, **changes)
-        world.tell(it.Sighted(few))
+        world.tell(events.Sighted(few))
         reasons.append(world.engine.refusals[few.id].reason)
     assert reasons == ["min_samples", "min_bytes", "direction"]
     enough = replace(detection(local="10.0.0.20"), indicators=other, samples=10, direction="both")
-    world.tell(it.Sighted(enough))
+    world.tell(events.Sighted(enough))
     assert world.states() == ["active"]
     world.run(61)
     world.sight(local="10.0.0.21")
@@ -424,7 +423,7 @@ def test_a_flood_seen_by_the_counter_ends_its_mirror_and_one_seen_by_sflow_is_re
     world.sight()
     assert world.engine.refusals[detection().id].reason == "flood"
     many = replace(detection(local="10.0.0.11"), samples=100, bytes=10**9, last_seen=10.0)
-    world.tell(it.Sighted(many))
+    world.tell(events.Sighted(many))
     assert world.engine.refusals[many.id].reason == "flood"
     assert world.rules() == {}
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.policy import Policy
 from sentinel.model import Observer
 from tests.support.fabric import DESTINATION, HOST, LISTED, FakeSwitch, World, detection, leaf, observer
@@ -30,7 +29,7 @@ def two_mirrors() -> World:
     return world
 
 
-def asked(switch: FakeSwitch, kind: type[do.SwitchCommand]) -> int:
+def asked(switch: FakeSwitch, kind: type[commands.SwitchCommand]) -> int:
     return sum(isinstance(request, kind) for request in switch.requests)
 
 
@@ -44,7 +43,7 @@ def test_a_second_mirror_that_is_refused_leaves_the_capture_active(fault: str) -
     world.run(2)
     world.switches["leaf2"].fault = fault
     world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, 3)])
-    assert asked(world.switches["leaf2"], do.Install) == 1
+    assert asked(world.switches["leaf2"], commands.Install) == 1
     assert world.states() == ["active"]
     assert ("active", "failed") not in {(old, new) for _, old, new in world.history}
 
@@ -52,7 +51,7 @@ def test_a_second_mirror_that_is_refused_leaves_the_capture_active(fault: str) -
 def test_a_second_mirror_lost_to_a_switch_that_takes_no_rule_any_more_leaves_the_capture_active() -> None:
     world = two_mirrors()
     world.switches["leaf2"].flush_and_refuse()
-    world.tell(it.Reconcile())
+    world.tell(events.Reconcile())
     world.run(60)
     assert world.states() == ["active"]
     assert list(world.rules()) == ["leaf1"]
@@ -104,7 +103,7 @@ def test_a_clock_set_back_at_a_restart_lets_a_silent_capture_end_as_quiet() -> N
 def test_a_clock_set_back_at_a_restart_prolongs_no_hold() -> None:
     world = World(policy=replace(AUTOMATIC, longest_s=900.0))
     world.sight()
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.tell(events.StopRequested(world.engine.live()[0].id, "ada"))
     world.wall -= DAY_S
     world.start()
     world.sight()
@@ -127,7 +126,7 @@ def test_a_switch_that_is_full_over_and_over_is_asked_now_and_then_and_the_captu
     assert world.states() == ["queued"]
     assert world.engine.live()[0].note
     assert switch.rules == {}
-    assert 2 <= asked(switch, do.Install) <= 12
+    assert 2 <= asked(switch, commands.Install) <= 12
     assert len(switch.requests) <= 60
     switch.no_room = False
     world.run(40)
@@ -139,7 +138,7 @@ def test_what_a_full_switch_does_not_take_goes_to_another_observer() -> None:
     world.switches["leaf1"].no_room = True
     world.sight(observers=[observer("10.0.1.1", 9), observer("10.0.1.9", 5)])
     world.run(300)
-    assert asked(world.switches["leaf1"], do.Install) <= 12
+    assert asked(world.switches["leaf1"], commands.Install) <= 12
     assert world.states() in (["active"], ["queued"])
 
 
@@ -151,12 +150,12 @@ def test_a_removal_whose_answer_was_lost_is_asked_again_and_then_ended() -> None
     world.sight()
     switch = world.switches["leaf1"]
     switch.mute = True
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.tell(events.StopRequested(world.engine.live()[0].id, "ada"))
     assert switch.rules == {}
     assert world.states() == ["failed"]
     world.run(5)
     assert world.states() == ["failed"], "nobody has said that it is gone"
-    assert asked(switch, do.Remove) > 1
+    assert asked(switch, commands.Remove) > 1
     switch.mute = False
     world.run(60)
     assert [c.state for c in world.stored.values()] == ["ended"]
@@ -173,16 +172,16 @@ def test_the_lease_of_a_rule_that_is_gone_is_not_prolonged_by_the_renewal_of_oth
     switch = world.switches["leaf1"]
     execute = switch.execute
 
-    def answers_of_removals_are_lost(command: do.SwitchCommand, mono: float) -> it.Event:
-        switch.mute = isinstance(command, do.Remove)
+    def answers_of_removals_are_lost(command: commands.SwitchCommand, mono: float) -> events.Event:
+        switch.mute = isinstance(command, commands.Remove)
         return execute(command, mono)
 
     monkeypatch.setattr(switch, "execute", answers_of_removals_are_lost)
     stopped = world.engine.live()[0]
-    world.tell(it.StopRequested(stopped.id, "ada"))
-    renewals = asked(switch, do.Renew)
+    world.tell(events.StopRequested(stopped.id, "ada"))
+    renewals = asked(switch, commands.Renew)
     world.run(AUTOMATIC.lease_s + 120)
-    assert asked(switch, do.Renew) > renewals
+    assert asked(switch, commands.Renew) > renewals
     assert world.stored[stopped.id].state == "ended"
     assert world.engine.counters["ended_by_lease"] == 1
     assert world.states() == ["active"]
@@ -198,14 +197,14 @@ def test_a_rule_that_may_be_there_is_read_before_its_capture_ends_as_quiet(
     switch = world.switches["leaf1"]
     execute = switch.execute
 
-    def answers_of_installs_are_lost(command: do.SwitchCommand, mono: float) -> it.Event:
-        switch.mute = isinstance(command, do.Install) and not answered
+    def answers_of_installs_are_lost(command: commands.SwitchCommand, mono: float) -> events.Event:
+        switch.mute = isinstance(command, commands.Install) and not answered
         return execute(command, mono)
 
     monkeypatch.setattr(switch, "execute", answers_of_installs_are_lost)
     world.run(590)
     switch.rules.clear()
-    world.tell(it.Reconcile())
+    world.tell(events.Reconcile())
     world.run(9)
     assert switch.packet(HOST, LISTED)
     world.run(60)
@@ -219,11 +218,11 @@ def test_a_rule_that_is_being_put_back_when_quiet_runs_out_is_waited_for() -> No
     [capture] = world.engine.live()
     world.mono += AUTOMATIC.quiet_s
     world.wall += AUTOMATIC.quiet_s
-    commands = world.engine.handle(it.Listed("leaf1", {}, False, 100), world.now)
-    assert [c.rule for c in commands if isinstance(c, do.Install)] == [capture.mirrors[0].rule]
+    todo = world.engine.handle(events.Listed("leaf1", {}, False, 100), world.now)
+    assert [c.rule for c in todo if isinstance(c, commands.Install)] == [capture.mirrors[0].rule]
     world.mono += 1.0
     world.wall += 1.0
-    world.engine.handle(it.Tick(), world.now)
+    world.engine.handle(events.Tick(), world.now)
     assert [c.ending for c in world.engine.live()] == [None]
 
 
@@ -231,7 +230,7 @@ def test_a_restart_does_not_take_a_lease_for_over() -> None:
     world = World()
     world.sight()
     world.switches["leaf1"].fault = "timeout"
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.tell(events.StopRequested(world.engine.live()[0].id, "ada"))
     world.start()
     world.run(AUTOMATIC.lease_s)
     assert [c.state for c in world.stored.values()] != ["ended"], "the rule may have been renewed just before the end"
@@ -254,15 +253,15 @@ def test_a_removal_that_fails_while_a_question_is_under_way_asks_no_second_quest
     world = World()
     world.sight()
     [capture] = world.engine.live()
-    [question] = [c for c in world.engine.handle(it.Reconcile(), world.now) if isinstance(c, do.List)][:1]
+    [question] = [c for c in world.engine.handle(events.Reconcile(), world.now) if isinstance(c, commands.List)][:1]
     assert question.switch == "leaf1"
-    failed = it.RemoveFailed("leaf1", capture.mirrors[0].rule, "timeout", "timeout")
-    world.engine.handle(it.StopRequested(capture.id, "ada"), world.now)
+    failed = events.RemoveFailed("leaf1", capture.mirrors[0].rule, "timeout", "timeout")
+    world.engine.handle(events.StopRequested(capture.id, "ada"), world.now)
     world.engine.handle(failed, world.now)
     world.mono += 90.0
     questions = [
         c
-        for c in world.engine.handle(it.Tick(), world.now)
-        if isinstance(c, do.List | do.Renew) and c.switch == "leaf1"
+        for c in world.engine.handle(events.Tick(), world.now)
+        if isinstance(c, commands.List | commands.Renew) and c.switch == "leaf1"
     ]
     assert questions == []

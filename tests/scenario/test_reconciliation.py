@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sentinel import limits
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.policy import Policy
 from tests.support.fabric import DESTINATION, LISTED, FakeRule, FakeSwitch, World, detection, leaf, observer
 
@@ -42,11 +41,11 @@ def drifted(world: World, switch: FakeSwitch) -> None:
         "theirs": THEIRS,
         "by_hand": BY_HAND,
     }
-    world.tell(it.Reconcile())
+    world.tell(events.Reconcile())
 
 
-def changes(switch: FakeSwitch) -> list[do.SwitchCommand]:
-    return [c for c in switch.requests if isinstance(c, do.Install | do.Remove | do.Bulk)]
+def changes(switch: FakeSwitch) -> list[commands.SwitchCommand]:
+    return [c for c in switch.requests if isinstance(c, commands.Install | commands.Remove | commands.Bulk)]
 
 
 def as_stored(world: World, switch: FakeSwitch) -> bool:
@@ -58,9 +57,9 @@ def test_all_that_differs_goes_into_one_request() -> None:
     world, switch = captured(5)
     drifted(world, switch)
     [bulk] = changes(switch)
-    assert isinstance(bulk, do.Bulk)
+    assert isinstance(bulk, commands.Bulk)
     assert sorted(type(change).__name__ for change in bulk.changes) == ["Install"] * 5 + ["Remove"] * 2
-    assert {change.ttl_s for change in bulk.changes if isinstance(change, do.Install)} == {120}
+    assert {change.ttl_s for change in bulk.changes if isinstance(change, commands.Install)} == {120}
     assert switch.writes == 1
     assert as_stored(world, switch)
     assert world.states() == ["active"] * 5
@@ -73,10 +72,10 @@ def test_all_that_differs_goes_into_one_request() -> None:
 def test_nothing_is_sent_where_nothing_differs() -> None:
     world, switch = captured(5)
     for _ in range(3):
-        world.tell(it.Reconcile())
+        world.tell(events.Reconcile())
         world.start()
         world.run(100)
-    assert {type(request) for request in switch.requests} == {do.List, do.Renew}
+    assert {type(request) for request in switch.requests} == {commands.List, commands.Renew}
     assert switch.writes == 0
 
 
@@ -88,21 +87,21 @@ def test_what_was_captured_while_the_daemon_was_away_is_repaired_in_one_request(
         world.stored[capture.id] = replace(capture, state="installing", mirrors=mirrors)
     switch.rules.clear()
     world.start()
-    assert [type(change) for change in changes(switch)] == [do.Bulk]
+    assert [type(change) for change in changes(switch)] == [commands.Bulk]
     assert world.states() == ["active"] * 4
 
 
 def test_a_request_under_way_is_neither_repeated_nor_undone() -> None:
     world, switch = captured(3)
-    asked: list[do.Command] = []
-    asked += world.engine.handle(it.Sighted(detection(local="10.0.0.90")), world.now)
+    asked: list[commands.Command] = []
+    asked += world.engine.handle(events.Sighted(detection(local="10.0.0.90")), world.now)
     stopped = world.engine.live()[0]
-    asked += world.engine.handle(it.StopRequested(stopped.id, "ada"), world.now)
-    [new] = [c for c in asked if isinstance(c, do.Install)]
-    [old] = [c for c in asked if isinstance(c, do.Remove)]
-    still_there = it.RuleOnSwitch(0, 0, True, switch.rules[old.rule].lines)
-    answer = world.engine.handle(it.Listed("leaf1", {old.rule: still_there}, False, 100), world.now)
-    [bulk] = [c for c in answer if isinstance(c, do.Bulk)]
+    asked += world.engine.handle(events.StopRequested(stopped.id, "ada"), world.now)
+    [new] = [c for c in asked if isinstance(c, commands.Install)]
+    [old] = [c for c in asked if isinstance(c, commands.Remove)]
+    still_there = events.RuleOnSwitch(0, 0, True, switch.rules[old.rule].lines)
+    answer = world.engine.handle(events.Listed("leaf1", {old.rule: still_there}, False, 100), world.now)
+    [bulk] = [c for c in answer if isinstance(c, commands.Bulk)]
     assert {change.rule for change in bulk.changes} == set(switch.rules) - {old.rule}
     assert new.rule not in {change.rule for change in bulk.changes}
 
@@ -127,22 +126,27 @@ def test_a_rule_put_back_when_quiet_runs_out_is_read_before_it_may_end() -> None
 def test_what_a_counter_ended_in_the_same_look_is_not_restored() -> None:
     world = World([leaf("leaf1", "10.0.1.1")], policy=replace(AUTOMATIC, max_bps=900_000))
     few = replace(detection(local="10.0.0.20", evidence="answered"), samples=9, observers=(observer("10.0.1.1", 9),))
-    world.tell(it.Sighted(few))
+    world.tell(events.Sighted(few))
     for host in hosts(3)[1:]:
         world.sight(local=host)
     world.run(60)
     gone, *_, loud = world.engine.live()
     assert gone.local_ip == "10.0.0.20"
     found = {
-        mirror.rule: it.RuleOnSwitch(1_000, 10**7 if capture is loud else 0, True, mirror.lines)
+        mirror.rule: events.RuleOnSwitch(1_000, 10**7 if capture is loud else 0, True, mirror.lines)
         for capture in world.engine.live()[1:]
         for mirror in capture.mirrors
     }
-    answer = world.engine.handle(it.Listed("leaf1", found, False, 100), world.now)
+    answer = world.engine.handle(events.Listed("leaf1", found, False, 100), world.now)
     assert (world.engine.get(gone.id) or gone).ending == "overload"
-    asked = [change for c in answer if isinstance(c, do.Install | do.Remove | do.Bulk) for change in do.one_by_one(c)]
-    assert do.Remove("leaf1", gone.mirrors[0].rule) in asked
-    assert not [c for c in asked if isinstance(c, do.Install) and c.rule == gone.mirrors[0].rule]
+    asked = [
+        change
+        for c in answer
+        if isinstance(c, commands.Install | commands.Remove | commands.Bulk)
+        for change in commands.one_by_one(c)
+    ]
+    assert commands.Remove("leaf1", gone.mirrors[0].rule) in asked
+    assert not [c for c in asked if isinstance(c, commands.Install) and c.rule == gone.mirrors[0].rule]
 
 
 def test_a_restored_rule_that_counts_as_many_packets_as_before_is_evidence() -> None:
@@ -152,7 +156,7 @@ def test_a_restored_rule_that_counts_as_many_packets_as_before_is_evidence() -> 
         switch.packet(hosts(1)[0], LISTED)
     world.run(570)
     switch.rules.clear()
-    world.tell(it.Reconcile())
+    world.tell(events.Reconcile())
     for _ in range(3):
         switch.packet(hosts(1)[0], LISTED)
     world.start()
@@ -167,34 +171,34 @@ def test_an_older_shim_that_knows_no_bulk_request_is_repaired_one_by_one() -> No
     world.run(5)
     assert as_stored(world, switch)
     assert world.states() == ["active"] * 5
-    assert [isinstance(change, do.Bulk) for change in changes(switch)].count(True) == 1
+    assert [isinstance(change, commands.Bulk) for change in changes(switch)].count(True) == 1
     assert world.engine.counters["bulk_repairs_failed"] == 1
     switch.requests.clear()
     switch.no_bulk = False
     drifted(world, switch)
-    assert [type(change) for change in changes(switch)] == [do.Bulk]
+    assert [type(change) for change in changes(switch)] == [commands.Bulk]
     assert as_stored(world, switch)
 
 
 @pytest.mark.parametrize("fault", ["http_400", "http_413", "http_503", "timeout", "connection"])
 def test_a_bulk_request_that_fails_as_a_whole_ends_and_excludes_nothing(fault: str) -> None:
     world, switch = captured(5)
-    found = {"sentinel_cdead0000": it.RuleOnSwitch(0, 0, True, ("[iptables]",))}
+    found = {"sentinel_cdead0000": events.RuleOnSwitch(0, 0, True, ("[iptables]",))}
     switch.rules = {"theirs": THEIRS, "by_hand": BY_HAND}
-    answer = world.engine.handle(it.Listed("leaf1", found, False, 100), world.now)
-    [bulk] = [c for c in answer if isinstance(c, do.Bulk)]
+    answer = world.engine.handle(events.Listed("leaf1", found, False, 100), world.now)
+    [bulk] = [c for c in answer if isinstance(c, commands.Bulk)]
     outcomes = tuple(
-        it.InstallFailed("leaf1", change.rule, fault, fault, permanent=False)
-        if isinstance(change, do.Install)
-        else it.RemoveFailed("leaf1", change.rule, fault, fault)
+        events.InstallFailed("leaf1", change.rule, fault, fault, permanent=False)
+        if isinstance(change, commands.Install)
+        else events.RemoveFailed("leaf1", change.rule, fault, fault)
         for change in bulk.changes
     )
-    world.tell(it.BulkAnswered("leaf1", outcomes))
+    world.tell(events.BulkAnswered("leaf1", outcomes))
     assert world.states() == ["failed"] * 5
     assert world.engine.book.trouble("leaf1") is not None
-    world.tell(it.SwitchFailed("leaf1", fault, fault))
+    world.tell(events.SwitchFailed("leaf1", fault, fault))
     world.run(3)
-    assert do.List("leaf1") in switch.requests, "asked again soon: it failed twice, not seven times"
+    assert commands.List("leaf1") in switch.requests, "asked again soon: it failed twice, not seven times"
     world.run(5)
     assert world.states() == ["active"] * 5
     assert as_stored(world, switch)
@@ -204,11 +208,13 @@ def test_a_lost_answer_leaves_no_second_rule_and_needs_no_second_commit() -> Non
     world, switch = captured(5)
     switch.mute = True
     switch.rules.clear()
-    lost = do.Bulk(
+    lost = commands.Bulk(
         "leaf1",
-        tuple(do.Install("leaf1", m.rule, m.lines, 120) for capture in world.engine.live() for m in capture.mirrors),
+        tuple(
+            commands.Install("leaf1", m.rule, m.lines, 120) for capture in world.engine.live() for m in capture.mirrors
+        ),
     )
-    empty = world.engine.handle(it.Listed("leaf1", {}, False, 100), world.now)
+    empty = world.engine.handle(events.Listed("leaf1", {}, False, 100), world.now)
     assert lost in empty
     world.tell(switch.execute(lost, world.mono))
     assert world.states() == ["failed"] * 5
@@ -223,7 +229,7 @@ def test_one_rule_that_does_not_fit_holds_up_no_other() -> None:
     world, switch = captured(5)
     switch.rules = {"theirs": THEIRS}
     switch.max_rules = 10
-    world.tell(it.Reconcile())
+    world.tell(events.Reconcile())
     assert sorted(world.states()) == ["active"] * 4 + ["queued"]
     assert len(switch.rules) == 5
     [waits] = [c for c in world.engine.live() if c.state == "queued"]
@@ -247,15 +253,15 @@ def test_more_than_one_body_may_hold_comes_in_several(monkeypatch: pytest.Monkey
     monkeypatch.setattr(limits, "MAX_BULK_CHANGES", 3)
     world, switch = captured(5)
     drifted(world, switch)
-    assert [len(c.changes) for c in changes(switch) if isinstance(c, do.Bulk)] == [3, 3, 1]
+    assert [len(c.changes) for c in changes(switch) if isinstance(c, commands.Bulk)] == [3, 3, 1]
     assert as_stored(world, switch)
 
 
 def test_what_a_person_installed_with_our_token_takes_room_as_other_peoples_rules_do() -> None:
     world = World([leaf("leaf1", "10.0.1.1", max_rules=4)])
     world.switches["leaf1"].rules["by_hand"] = BY_HAND
-    world.tell(it.Reconcile())
+    world.tell(events.Reconcile())
     for host in hosts(2):
         world.sight(local=host)
     assert world.states() == ["active", "queued"]
-    assert not [c for c in world.switches["leaf1"].requests if isinstance(c, do.Install)][1:]
+    assert not [c for c in world.switches["leaf1"].requests if isinstance(c, commands.Install)][1:]

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from sentinel.capture import events as it
-from sentinel.capture import reconcile
+from sentinel.capture import events, reconcile
 from sentinel.capture.budget import Budget
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.outcomes import Outcomes
 from sentinel.capture.policy import Policy
 from sentinel.capture.reconcile import Reconciler
 from sentinel.capture.switchbook import SwitchBook
+from sentinel.model import Now
 from tests.sim.days import day, days, expected_faults
 from tests.sim.quality import day_of
 
@@ -61,7 +61,7 @@ def reconciliation_skipped(patch: pytest.MonkeyPatch) -> None:
 def orphans_left_alone(patch: pytest.MonkeyPatch) -> None:
     compare = Reconciler.compare
 
-    def held_only(self: Reconciler, switch: str, found: dict[str, it.RuleOnSwitch], now: it.Now) -> None:
+    def held_only(self: Reconciler, switch: str, found: dict[str, events.RuleOnSwitch], now: Now) -> None:
         held = self._book.held(switch)
         compare(self, switch, {name: rule for name, rule in found.items() if name in held}, now)
 
@@ -75,7 +75,7 @@ def budget_not_checked(patch: pytest.MonkeyPatch) -> None:
 def foreign_rules_swept(patch: pytest.MonkeyPatch) -> None:
     listed = CaptureEngine._listed
 
-    def everything(self: CaptureEngine, event: it.Listed, now: it.Now) -> None:
+    def everything(self: CaptureEngine, event: events.Listed, now: Now) -> None:
         listed(self, event, now)
         self._reconciler.compare(event.switch, dict(event.rules), now)
 

@@ -4,7 +4,7 @@
 
 from collections import Counter
 
-from sentinel.capture import events as it
+from sentinel.capture import events
 from sentinel.capture.lifecycle import CAPTURE_EDGES, MIRROR_EDGES
 
 # What the engine may decide beside the lifecycle, by its own counters.
@@ -47,7 +47,7 @@ class Census:
     def fault(self, kind: str) -> None:
         self.faults[kind] += 1
 
-    def answer(self, event: it.Event) -> None:
+    def answer(self, event: events.Event) -> None:
         self.answers[type(event).__name__] += 1
         self.events += 1
 

@@ -5,14 +5,13 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.decide.loop import Loop
 from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
 from sentinel.errors import StoreError
-from sentinel.model import Capture, CaptureState, Match, Switch
+from sentinel.model import Capture, CaptureState, Match, Now, Switch
 from tests.sim.wire import Wire
 
 if TYPE_CHECKING:
@@ -48,14 +47,14 @@ class Daemon:
         self.detector = Detector(LOCAL, min_samples=world.policy.min_samples)
         self.engine = self._engine(world.policy, inventory, world.is_probeable)
         self.wires = {}
-        self.loop = Loop(self.detector, self.engine, self, now=lambda: it.Now(world.mono, world.wall))
+        self.loop = Loop(self.detector, self.engine, self, now=lambda: Now(world.mono, world.wall))
         world.invariants.watch(self.engine)
         stored = world.stored_for_restart()
         for switch in self._met_before(stored, {switch.name for switch in inventory}):
             self.engine.book.add(switch)
             inventory.append(switch)
         for switch in inventory:
-            self.loop.post(it.SwitchFound(switch))
+            self.loop.post(events.SwitchFound(switch))
         try:
             self.loop.restore(stored)
         except Killed:
@@ -88,7 +87,7 @@ class Daemon:
 
     # --- in --------------------------------------------------------------------------------------
 
-    def hear(self, event: it.Event) -> None:
+    def hear(self, event: events.Event) -> None:
         if self.alive:
             self.loop.post(event)
             self.step()
@@ -98,7 +97,7 @@ class Daemon:
             self.loop.post_matches(matches)
             self.step()
 
-    def wish(self, event: it.Event) -> None:
+    def wish(self, event: events.Event) -> None:
         if self.alive:
             try:
                 self.loop.wish(event)
@@ -129,9 +128,9 @@ class Daemon:
         self._world.store(list(captures))
         self._burn()
 
-    def send(self, command: do.SwitchCommand) -> None:
+    def send(self, command: commands.SwitchCommand) -> None:
         self._world.invariants.sent(command)
-        agent = command.agent if isinstance(command, do.Probe) else command.switch
+        agent = command.agent if isinstance(command, commands.Probe) else command.switch
         switch = self._world.switch_called(agent)
         wire = self.wires.get(switch.name)
         if wire is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from sentinel.capture import events as it
+from sentinel.capture import events
 from tests.sim.switch import OWNER, Rule, SimSwitch
 from tests.sim.topology import Host
 
@@ -233,13 +233,13 @@ class Faults:
         self._world.traffic.forge(switch.agent, self._world.scenario.traffic.forged)
 
     def person_stops(self) -> None:
-        self._person(lambda c: it.StopRequested(c, "ada"))
+        self._person(lambda c: events.StopRequested(c, "ada"))
 
     def person_extends(self) -> None:
-        self._person(lambda c: it.Extended(c, 600.0, "ada"))
+        self._person(lambda c: events.Extended(c, 600.0, "ada"))
 
     def person_approves(self) -> None:
-        self._person(lambda c: it.Approved(c, "ada"))
+        self._person(lambda c: events.Approved(c, "ada"))
 
     def person_starts(self) -> None:
         """Some detection, whatever its evidence."""
@@ -247,9 +247,9 @@ class Faults:
         if world.daemon.alive:
             found = world.daemon.detector.open_detections()
             if found:
-                world.daemon.wish(it.StartRequested(self.rng.choice(found), "ada", 900.0))
+                world.daemon.wish(events.StartRequested(self.rng.choice(found), "ada", 900.0))
 
-    def _person(self, wish: Callable[[str], it.Event]) -> None:
+    def _person(self, wish: Callable[[str], events.Event]) -> None:
         live = self._world.live_captures()
         if live:
             self._world.daemon.wish(wish(self.rng.choice(live).id))

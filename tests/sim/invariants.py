@@ -4,12 +4,11 @@
 
 from typing import TYPE_CHECKING
 
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.policy import wanted
 from sentinel.capture.rules import RULE_PREFIX
-from sentinel.model import Capture
+from sentinel.model import Capture, Now
 from tests.sim.switch import Rule, SimSwitch, directions
 
 if TYPE_CHECKING:
@@ -47,18 +46,20 @@ class Invariants:
         """Look at every event the engine handles."""
         handle = engine.handle
 
-        def watched(event: it.Event, now: it.Now) -> list[do.Command]:
-            commands = handle(event, now)
-            if isinstance(event, it.Sighted):
+        def watched(event: events.Event, now: Now) -> list[commands.Command]:
+            todo = handle(event, now)
+            if isinstance(event, events.Sighted):
                 self._visible(engine, event)
-            if isinstance(event, it.Renewed | it.Installed | it.BulkAnswered):
+            if isinstance(event, events.Renewed | events.Installed | events.BulkAnswered):
                 self._load(engine, event.switch)
-            if sum(isinstance(command, do.Bulk) for command in commands) > isinstance(event, it.Listed | it.Renewed):
+            if sum(isinstance(command, commands.Bulk) for command in todo) > isinstance(
+                event, events.Listed | events.Renewed
+            ):
                 raise self.broken(f"more than one bulk request for one {type(event).__name__}")
-            if isinstance(event, it.Extended) and event.capture_id in self._world.ends_at:
+            if isinstance(event, events.Extended) and event.capture_id in self._world.ends_at:
                 self._world.ends_at[event.capture_id] += event.seconds
-            self._world.census.events += not isinstance(event, it.Tick)
-            return commands
+            self._world.census.events += not isinstance(event, events.Tick)
+            return todo
 
         engine.handle = watched  # type: ignore[method-assign]  # a witness, not a change
 
@@ -74,7 +75,7 @@ class Invariants:
         if sum(carried.values()) > self._world.policy.max_bps:
             raise self.broken(f"the ERSPAN destination gets {sum(carried.values())} bit/s, more than it may")
 
-    def _visible(self, engine: CaptureEngine, event: it.Sighted) -> None:
+    def _visible(self, engine: CaptureEngine, event: events.Sighted) -> None:
         """Every refusal has a visible reason."""
         detection = event.detection
         capture = engine.of_pair(detection.local_ip, detection.listed_ip)
@@ -87,21 +88,21 @@ class Invariants:
         elif capture.state in {"queued", "failed", "pending"} and not capture.note:
             raise self.broken(f"{capture.id} is {capture.state} and nobody says why")
 
-    def sent(self, command: do.SwitchCommand) -> None:
+    def sent(self, command: commands.SwitchCommand) -> None:
         """Intent is stored before the request."""
-        changes = do.one_by_one(command)
-        named = {change.rule for change in changes if isinstance(change, do.Install | do.Remove)}
-        if isinstance(command, do.Bulk) and (
+        changes = commands.one_by_one(command)
+        named = {change.rule for change in changes if isinstance(change, commands.Install | commands.Remove)}
+        if isinstance(command, commands.Bulk) and (
             len(named) < len(changes) or {change.switch for change in command.changes} != {command.switch}
         ):
             raise self.broken(f"a bulk request to {command.switch} names a rule twice, or another switch's")
         for change in changes:
-            if isinstance(change, do.Install):
+            if isinstance(change, commands.Install):
                 self._intended(change)
-            if isinstance(change, do.Install | do.Renew) and change.ttl_s > self._world.policy.lease_s:
+            if isinstance(change, commands.Install | commands.Renew) and change.ttl_s > self._world.policy.lease_s:
                 raise self.broken(f"a lease of {change.ttl_s} s is asked for, longer than switch_lease")
 
-    def _intended(self, install: do.Install) -> None:
+    def _intended(self, install: commands.Install) -> None:
         capture = self._world.stored.get(install.rule.removeprefix(RULE_PREFIX))
         if capture is None or capture.state == "ended":
             raise self.broken(f"{install.rule} is asked for, but no live capture is stored")
@@ -148,20 +149,20 @@ class Invariants:
 
     # --- the switches' side ----------------------------------------------------------------------
 
-    def executed(self, switch: SimSwitch, command: do.SwitchCommand) -> None:
+    def executed(self, switch: SimSwitch, command: commands.SwitchCommand) -> None:
         self.checks += 1
         if switch.foreign != self._foreign.setdefault(switch.name, dict(switch.foreign)):
             raise self.broken(f"other people's rules on {switch.name} were touched")
-        for change in do.one_by_one(command):
+        for change in commands.one_by_one(command):
             self._changed(switch, change)
 
-    def _changed(self, switch: SimSwitch, command: do.SwitchCommand) -> None:
+    def _changed(self, switch: SimSwitch, command: commands.SwitchCommand) -> None:
         world = self._world
-        if isinstance(command, do.Remove) and (
+        if isinstance(command, commands.Remove) and (
             not command.rule.startswith(RULE_PREFIX) or command.rule in switch.foreign
         ):
             raise self.broken(f"{command.rule} on {switch.name} is not ours to remove")
-        if not isinstance(command, do.Install):
+        if not isinstance(command, commands.Install):
             return
         self._narrow(switch, command)
         if switch.entries() > switch.allowed:
@@ -170,7 +171,7 @@ class Invariants:
         if command.rule in switch.rules and (capture is None or capture.state == "ended"):
             self._orphans[switch.name, command.rule] = world.mono
 
-    def _narrow(self, switch: SimSwitch, command: do.Install) -> None:
+    def _narrow(self, switch: SimSwitch, command: commands.Install) -> None:
         """No rule wider than its pair, never two rules for one pair and direction on one switch."""
         capture = self._world.stored.get(command.rule.removeprefix(RULE_PREFIX))
         try:

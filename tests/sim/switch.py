@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.model import Switch
 
 OWNER = "sentinel"
@@ -42,11 +41,11 @@ def directions(lines: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def not_done(change: do.Install | do.Remove, switch: str, reason: str) -> it.Outcome:
+def not_done(change: commands.Install | commands.Remove, switch: str, reason: str) -> events.Outcome:
     """A request for it failed, and who knows whether it was carried out."""
-    if isinstance(change, do.Install):
-        return it.InstallFailed(switch, change.rule, reason, reason, permanent=False)
-    return it.RemoveFailed(switch, change.rule, reason, reason)
+    if isinstance(change, commands.Install):
+        return events.InstallFailed(switch, change.rule, reason, reason, permanent=False)
+    return events.RemoveFailed(switch, change.rule, reason, reason)
 
 
 class SimSwitch:
@@ -122,31 +121,35 @@ class SimSwitch:
 
     # --- its shim --------------------------------------------------------------------------------
 
-    def execute(self, command: do.SwitchCommand, mono: float) -> it.Event:
+    def execute(self, command: commands.SwitchCommand, mono: float) -> events.Event:
         self.sweep(mono)
         match command:
-            case do.Install() | do.Remove():
+            case commands.Install() | commands.Remove():
                 return self._change(command, mono)
-            case do.Bulk(_, changes):
-                return it.BulkAnswered(self.called, self._bulk(changes, mono))
-            case do.Renew(_, ttl_s):
+            case commands.Bulk(_, changes):
+                return events.BulkAnswered(self.called, self._bulk(changes, mono))
+            case commands.Renew(_, ttl_s):
                 self._first_deadline = deadline = mono - self.booted_at + ttl_s
                 for rule in self.rules.values():
                     rule.deadline = deadline
                 self.read_at = mono
-                return it.Renewed(self.called, {n: it.RuleOnSwitch(r.packets, r.octets) for n, r in self.rules.items()})
-            case do.List():
+                return events.Renewed(
+                    self.called, {n: events.RuleOnSwitch(r.packets, r.octets) for n, r in self.rules.items()}
+                )
+            case commands.List():
                 if self.list_fault:
-                    return it.SwitchFailed(self.called, "nonsense", self.list_fault)
+                    return events.SwitchFailed(self.called, "nonsense", self.list_fault)
                 self.read_at = mono
                 both = {**self.rules, **self.foreign}
-                rules = {n: it.RuleOnSwitch(r.packets, r.octets, r.owner == OWNER, r.lines) for n, r in both.items()}
-                return it.Listed(self.called, rules, True, self.own_limit, self.unreachable)
-            case do.Probe(agent):
+                rules = {
+                    n: events.RuleOnSwitch(r.packets, r.octets, r.owner == OWNER, r.lines) for n, r in both.items()
+                }
+                return events.Listed(self.called, rules, True, self.own_limit, self.unreachable)
+            case commands.Probe(agent):
                 found = Switch(agent, (agent,), f"https://{agent}:8443", agent, max_rules=self.allowed, ipv6=True)
-                return it.SwitchFound(found)
+                return events.SwitchFound(found)
 
-    def _bulk(self, changes: tuple[do.Install | do.Remove, ...], mono: float) -> tuple[it.Outcome, ...]:
+    def _bulk(self, changes: tuple[commands.Install | commands.Remove, ...], mono: float) -> tuple[events.Outcome, ...]:
         """One commit; each change has its own outcome, but where nothing can be committed none is made."""
         whole = self.bulk_fault or (self.install_fault if self.install_fault == "http_503" else "")
         if whole:
@@ -156,31 +159,31 @@ class SimSwitch:
         self.writes = min(self.writes, before + 1)
         return outcomes
 
-    def _change(self, change: do.Install | do.Remove, mono: float) -> it.Outcome:
-        if isinstance(change, do.Install):
+    def _change(self, change: commands.Install | commands.Remove, mono: float) -> events.Outcome:
+        if isinstance(change, commands.Install):
             return self._install(change.rule, change.lines, change.ttl_s, mono)
         if self.rules.pop(change.rule, None):
             self.writes += 1
             self._reindex()
-        return it.Removed(self.called, change.rule)
+        return events.Removed(self.called, change.rule)
 
-    def _install(self, name: str, lines: tuple[str, ...], ttl_s: int, mono: float) -> it.Outcome:
+    def _install(self, name: str, lines: tuple[str, ...], ttl_s: int, mono: float) -> events.Outcome:
         if self.install_fault:
             permanent = self.install_fault == "http_400"
-            return it.InstallFailed(self.called, name, self.install_fault, self.install_fault, permanent)
+            return events.InstallFailed(self.called, name, self.install_fault, self.install_fault, permanent)
         deadline = mono - self.booted_at + ttl_s
         old = self.rules.get(name)
         if old is not None and old.lines == lines:
             old.deadline = deadline
             self._reindex()
-            return it.Installed(self.called, name, changed=False)
+            return events.Installed(self.called, name, changed=False)
         taken = self.entries() + self._foreign_entries - (len(old.lines) - 1 if old else 0)
         if taken + len(lines) - 1 > self.own_limit:
-            return it.InstallFailed(self.called, name, "full", f"507: {taken} of {self.own_limit}", permanent=True)
+            return events.InstallFailed(self.called, name, "full", f"507: {taken} of {self.own_limit}", permanent=True)
         self.writes += 1
         self.rules[name] = Rule(lines, deadline, OWNER, mono)
         self._reindex()
-        return it.Installed(self.called, name, changed=True)
+        return events.Installed(self.called, name, changed=True)
 
     def _reindex(self) -> None:
         self._index = {}

@@ -10,8 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from sentinel import limits
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.switches import CIRCUIT_AFTER, CIRCUIT_OPEN_S
 from tests.sim.switch import SimSwitch, not_done
 
@@ -26,13 +25,13 @@ class Wire:
         self._world = world
         self._switch = switch
         self._rng = rng
-        self._queue: deque[do.SwitchCommand] = deque()
+        self._queue: deque[commands.SwitchCommand] = deque()
         self._busy = False
         self._failures = 0
         self._retry_at = 0.0
         self.closed = False
 
-    def send(self, command: do.SwitchCommand) -> None:
+    def send(self, command: commands.SwitchCommand) -> None:
         self._queue.append(command)
         if not self._busy:
             self._next()
@@ -73,27 +72,27 @@ class Wire:
         else:
             world.after(rng.uniform(0.005, 0.1), self._execute, command, rng.uniform(0.005, 0.4))
 
-    def _fail(self, command: do.SwitchCommand, after_s: float, reason: str) -> None:
+    def _fail(self, command: commands.SwitchCommand, after_s: float, reason: str) -> None:
         self._switch.bad_at = self._world.mono + after_s
         self._world.after(after_s, self._answer, command, failure(command, self._switch.called, reason))
 
-    def _execute_unheard(self, command: do.SwitchCommand) -> None:
+    def _execute_unheard(self, command: commands.SwitchCommand) -> None:
         if self._switch.name not in self._world.topology.down:
             self._world.execute(self._switch, command)
 
-    def _execute(self, command: do.SwitchCommand, back_s: float) -> None:
+    def _execute(self, command: commands.SwitchCommand, back_s: float) -> None:
         if self._switch.name in self._world.topology.down:
             self._fail(command, 3.0, "connection")
         else:
             self._world.after(back_s, self._answer, command, self._world.execute(self._switch, command))
 
-    def _answer(self, command: do.SwitchCommand, event: it.Event) -> None:
+    def _answer(self, command: commands.SwitchCommand, event: events.Event) -> None:
         if self.closed:
             return
         # A bulk request that failed as a whole failed for one reason.
-        told = event.outcomes[0] if isinstance(event, it.BulkAnswered) else event
+        told = event.outcomes[0] if isinstance(event, events.BulkAnswered) else event
         reason = getattr(told, "reason", None)
-        if reason is None and not isinstance(event, it.ProbeFailed):
+        if reason is None and not isinstance(event, events.ProbeFailed):
             self._failures = 0
         elif reason != "circuit_open" and not getattr(told, "permanent", False):
             self._failures += 1
@@ -103,13 +102,13 @@ class Wire:
         self._next()
 
 
-def failure(command: do.SwitchCommand, switch: str, reason: str) -> it.Event:
+def failure(command: commands.SwitchCommand, switch: str, reason: str) -> events.Event:
     match command:
-        case do.Install() | do.Remove():
+        case commands.Install() | commands.Remove():
             return not_done(command, switch, reason)
-        case do.Bulk(_, changes):
-            return it.BulkAnswered(switch, tuple(not_done(change, switch, reason) for change in changes))
-        case do.Probe(agent):
-            return it.ProbeFailed(agent, reason)
-        case do.Renew() | do.List():
-            return it.SwitchFailed(switch, reason, reason)
+        case commands.Bulk(_, changes):
+            return events.BulkAnswered(switch, tuple(not_done(change, switch, reason) for change in changes))
+        case commands.Probe(agent):
+            return events.ProbeFailed(agent, reason)
+        case commands.Renew() | commands.List():
+            return events.SwitchFailed(switch, reason, reason)

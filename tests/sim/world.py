@@ -8,8 +8,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.policy import Policy
 from sentinel.model import Capture
@@ -145,11 +144,11 @@ class World:
             idle = self._ticked + IDLE_TICK_S > self.mono and not daemon.detector.waiting
             if not idle or daemon.engine.next_due <= self.mono:
                 self._ticked = self.mono
-                daemon.hear(it.Tick())
+                daemon.hear(events.Tick())
         self.after(1.0, self._tick)
 
     def _reconcile(self) -> None:
-        self.daemon.hear(it.Reconcile())
+        self.daemon.hear(events.Reconcile())
         self.after(RECONCILE_S, self._reconcile)
 
     def _audit(self) -> None:
@@ -211,11 +210,11 @@ class World:
         self._wires += 1
         return Wire(self, switch, self.rng(f"wire {self._wires}"))
 
-    def execute(self, switch: SimSwitch, command: do.SwitchCommand) -> it.Event:
+    def execute(self, switch: SimSwitch, command: commands.SwitchCommand) -> events.Event:
         event = switch.execute(command, self.mono)
         self.invariants.executed(switch, command)
-        for change in do.one_by_one(command):
-            if isinstance(change, do.Install) and change.rule in switch.rules:
+        for change in commands.one_by_one(command):
+            if isinstance(change, commands.Install) and change.rule in switch.rules:
                 self.traffic.truth.installed(switch.name, change.rule, switch.rules[change.rule], self.mono)
         return event
 

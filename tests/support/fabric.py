@@ -5,11 +5,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.policy import Policy
-from sentinel.model import Capture, Detection, Indicator, Observer, Switch
+from sentinel.model import Capture, Detection, Indicator, Now, Observer, Switch
 
 LISTED = "198.51.100.7"
 HOST = "10.0.0.10"
@@ -40,7 +39,7 @@ class FakeSwitch:
     fault: str = ""
     mute: bool = False
     writes: int = 0
-    requests: list[do.SwitchCommand] = field(default_factory=list)
+    requests: list[commands.SwitchCommand] = field(default_factory=list)
     ipv6: bool = False
     unreachable: str | None = None
     no_bulk: bool = False
@@ -66,74 +65,74 @@ class FakeSwitch:
                 hit.append(name)
         return hit
 
-    def execute(self, command: do.SwitchCommand, mono: float) -> it.Event:
+    def execute(self, command: commands.SwitchCommand, mono: float) -> events.Event:
         self.requests.append(command)
         self.expire(mono)
         if self.fault:
             return self._fail(command, self.fault)
-        if self.no_bulk and isinstance(command, do.Bulk):
+        if self.no_bulk and isinstance(command, commands.Bulk):
             return self._fail(command, "http_405")
         event = self._do(command, mono)
         return self._fail(command, "timeout") if self.mute else event
 
-    def _do(self, command: do.SwitchCommand, mono: float) -> it.Event:
+    def _do(self, command: commands.SwitchCommand, mono: float) -> events.Event:
         match command:
-            case do.Install() | do.Remove():
+            case commands.Install() | commands.Remove():
                 return self._change(command, mono)
-            case do.Bulk(_, changes):
+            case commands.Bulk(_, changes):
                 before = self.writes
                 outcomes = tuple(self._change(change, mono) for change in changes)
                 self.writes = min(self.writes, before + 1)
-                return it.BulkAnswered(self.name, outcomes)
-            case do.Renew(_, ttl_s):
+                return events.BulkAnswered(self.name, outcomes)
+            case commands.Renew(_, ttl_s):
                 ours = {n: r for n, r in self.rules.items() if r.owner == "sentinel"}
                 for rule_there in ours.values():
                     rule_there.deadline = mono + ttl_s
-                return it.Renewed(self.name, {n: it.RuleOnSwitch(r.packets, r.bytes) for n, r in ours.items()})
-            case do.List():
+                return events.Renewed(self.name, {n: events.RuleOnSwitch(r.packets, r.bytes) for n, r in ours.items()})
+            case commands.List():
                 rules = {
-                    n: it.RuleOnSwitch(r.packets, r.bytes, r.owner == "sentinel", r.lines)
+                    n: events.RuleOnSwitch(r.packets, r.bytes, r.owner == "sentinel", r.lines)
                     for n, r in self.rules.items()
                 }
-                return it.Listed(self.name, rules, self.ipv6, self.max_rules, self.unreachable)
-            case do.Probe(agent):
-                return it.SwitchFound(Switch(agent, (agent,), f"https://{agent}:8443", agent))
+                return events.Listed(self.name, rules, self.ipv6, self.max_rules, self.unreachable)
+            case commands.Probe(agent):
+                return events.SwitchFound(Switch(agent, (agent,), f"https://{agent}:8443", agent))
 
-    def _change(self, change: do.Install | do.Remove, mono: float) -> it.Outcome:
-        if isinstance(change, do.Install):
+    def _change(self, change: commands.Install | commands.Remove, mono: float) -> events.Outcome:
+        if isinstance(change, commands.Install):
             return self._install(change, change.rule, change.lines, mono + change.ttl_s)
         self.writes += self.rules.pop(change.rule, None) is not None
-        return it.Removed(self.name, change.rule)
+        return events.Removed(self.name, change.rule)
 
-    def _install(self, command: do.Install, rule: str, lines: tuple[str, ...], deadline: float) -> it.Outcome:
+    def _install(self, command: commands.Install, rule: str, lines: tuple[str, ...], deadline: float) -> events.Outcome:
         if self.refusing:
             return self._not_done(command, "http_400")
         old = self.rules.get(rule)
         entries = sum(len(r.lines) - 1 for n, r in self.rules.items() if n != rule) + len(lines) - 1
         if entries > self.max_rules or (self.no_room and old is None):
-            return it.InstallFailed(self.name, rule, "full", f"507: {entries} of {self.max_rules}", permanent=True)
+            return events.InstallFailed(self.name, rule, "full", f"507: {entries} of {self.max_rules}", permanent=True)
         if old and old.lines == lines:
             old.deadline = deadline
-            return it.Installed(self.name, rule, changed=False)
+            return events.Installed(self.name, rule, changed=False)
         self.writes += 1
         self.rules[rule] = FakeRule(lines, deadline)
-        return it.Installed(self.name, rule, changed=True)
+        return events.Installed(self.name, rule, changed=True)
 
-    def _fail(self, command: do.SwitchCommand, reason: str) -> it.Event:
+    def _fail(self, command: commands.SwitchCommand, reason: str) -> events.Event:
         match command:
-            case do.Install() | do.Remove():
+            case commands.Install() | commands.Remove():
                 return self._not_done(command, reason)
-            case do.Bulk(_, changes):
-                return it.BulkAnswered(self.name, tuple(self._not_done(change, reason) for change in changes))
-            case do.Probe(agent):
-                return it.ProbeFailed(agent, reason)
-            case do.Renew() | do.List():
-                return it.SwitchFailed(self.name, reason, reason)
+            case commands.Bulk(_, changes):
+                return events.BulkAnswered(self.name, tuple(self._not_done(change, reason) for change in changes))
+            case commands.Probe(agent):
+                return events.ProbeFailed(agent, reason)
+            case commands.Renew() | commands.List():
+                return events.SwitchFailed(self.name, reason, reason)
 
-    def _not_done(self, change: do.Install | do.Remove, reason: str) -> it.Outcome:
-        if isinstance(change, do.Install):
-            return it.InstallFailed(self.name, change.rule, reason, reason, permanent=reason == "http_400")
-        return it.RemoveFailed(self.name, change.rule, reason, reason)
+    def _not_done(self, change: commands.Install | commands.Remove, reason: str) -> events.Outcome:
+        if isinstance(change, commands.Install):
+            return events.InstallFailed(self.name, change.rule, reason, reason, permanent=reason == "http_400")
+        return events.RemoveFailed(self.name, change.rule, reason, reason)
 
 
 def observer(agent: str, samples: int = 1, *, capturable: bool = True, vni: int | None = None) -> Observer:
@@ -192,7 +191,7 @@ class World:
         self.wall = 1_700_000_000.0
         self.stored: dict[str, Capture] = {}
         self.history: list[tuple[str, str, str]] = []
-        self.commands: list[do.Command] = []
+        self.commands: list[commands.Command] = []
         self.start()
 
     def start(self) -> None:
@@ -201,14 +200,14 @@ class World:
         self._carry_out(self.engine.restore(list(self.stored.values()), self.now))
 
     @property
-    def now(self) -> it.Now:
-        return it.Now(self.mono, self.wall)
+    def now(self) -> Now:
+        return Now(self.mono, self.wall)
 
-    def tell(self, event: it.Event) -> None:
+    def tell(self, event: events.Event) -> None:
         self._carry_out(self.engine.handle(event, self.now))
 
     def sight(self, **kwargs: object) -> None:
-        self.tell(it.Sighted(detection(**kwargs, at=self.wall)))  # type: ignore[arg-type]
+        self.tell(events.Sighted(detection(**kwargs, at=self.wall)))  # type: ignore[arg-type]
 
     def run(self, seconds: float, step: float = 1.0) -> None:
         end = self.mono + seconds
@@ -217,7 +216,7 @@ class World:
             self.wall += step
             for switch in self.switches.values():
                 switch.expire(self.mono)
-            self.tell(it.Tick())
+            self.tell(events.Tick())
 
     def rules(self) -> dict[str, list[str]]:
         return {name: sorted(s.rules) for name, s in self.switches.items() if s.rules}
@@ -225,22 +224,22 @@ class World:
     def states(self) -> list[str]:
         return [c.state for c in self.engine.live()]
 
-    def _carry_out(self, commands: list[do.Command]) -> None:
-        queue = list(commands)
+    def _carry_out(self, todo: list[commands.Command]) -> None:
+        queue = list(todo)
         begun = len(self.commands)
         while queue:
             command = queue.pop(0)
             self.commands.append(command)
             assert len(self.commands) - begun < MOST_COMMANDS, "answers and requests chase one another without end"
-            if isinstance(command, do.Record):
+            if isinstance(command, commands.Record):
                 self.stored[command.capture.id] = command.capture
                 if command.previous_state:
                     self.history.append((command.capture.id, command.previous_state, command.capture.state))
                 continue
-            name = command.agent if isinstance(command, do.Probe) else command.switch
+            name = command.agent if isinstance(command, commands.Probe) else command.switch
             switch = self.switches.setdefault(name, FakeSwitch(name))
-            for change in do.one_by_one(command):
-                if isinstance(change, do.Install):
+            for change in commands.one_by_one(command):
+                if isinstance(change, commands.Install):
                     stored = [m for c in self.stored.values() for m in c.mirrors if m.rule == change.rule]
                     assert stored, "intent is stored before the request"
             queue += self.engine.handle(switch.execute(command, self.mono), self.now)

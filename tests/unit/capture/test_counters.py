@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sentinel.capture import events as it
+from sentinel.capture import events
 from sentinel.capture.policy import Policy
 from sentinel.capture.switches import Access, SwitchPool
 from sentinel.model import Switch
@@ -25,7 +25,7 @@ def test_a_pending_capture_whose_detection_closes_adds_no_kind() -> None:
     world = World(policy=Policy("manual", DESTINATION))
     before = set(world.engine.counters)
     world.sight()
-    world.tell(it.DetectionEnded(detection(), delisted=False))
+    world.tell(events.DetectionEnded(detection(), delisted=False))
     assert set(world.engine.counters) == before
     assert world.engine.counters["ended_closed"] == 1
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from sentinel import limits
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.policy import Policy
 from sentinel.capture.store import Store, sqlite_url
-from sentinel.model import Capture, Switch
+from sentinel.model import Capture, Now, Switch
 from tests.support.fabric import DESTINATION, FakeSwitch, detection, leaf, observer
 
 SWITCHES = 1_000
@@ -29,9 +28,9 @@ def inventory() -> list[Switch]:
     return [leaf(f"leaf{n}", agent(n), max_rules=200) for n in range(SWITCHES)]
 
 
-def sighting(number: int) -> it.Sighted:
+def sighting(number: int) -> events.Sighted:
     local = f"10.{100 + number // 65_536}.{number // 256 % 256}.{number % 256}"
-    return it.Sighted(detection(local=local, observers=[observer(agent(number % SWITCHES))]))
+    return events.Sighted(detection(local=local, observers=[observer(agent(number % SWITCHES))]))
 
 
 class Fleet:
@@ -42,24 +41,24 @@ class Fleet:
             Policy("automatic", DESTINATION, max_new_per_minute=10_000), inventory(), lambda _: False
         )
         self.switches = {s.name: FakeSwitch(s.name, 400) for s in inventory()}
-        self.now = it.Now(1000.0, 1.7e9)
+        self.now = Now(1000.0, 1.7e9)
         self.stored: dict[str, Capture] = {}
         self.unsaved: dict[str, Capture] = {}
 
     def pass_time(self, seconds: float) -> None:
-        self.now = it.Now(self.now.mono + seconds, self.now.wall + seconds)
+        self.now = Now(self.now.mono + seconds, self.now.wall + seconds)
 
-    def carry_out(self, commands: list[do.Command]) -> None:
-        waiting = list(commands)
+    def carry_out(self, todo: list[commands.Command]) -> None:
+        waiting = list(todo)
         while waiting:
             command = waiting.pop()
-            if isinstance(command, do.Record):
+            if isinstance(command, commands.Record):
                 self.stored[command.capture.id] = self.unsaved[command.capture.id] = command.capture
-            elif not isinstance(command, do.Probe):
+            elif not isinstance(command, commands.Probe):
                 event = self.switches[command.switch].execute(command, self.now.mono)
                 waiting += self.engine.handle(event, self.now)
 
-    def tell(self, event: it.Event) -> None:
+    def tell(self, event: events.Event) -> None:
         self.carry_out(self.engine.handle(event, self.now))
 
 
@@ -83,9 +82,9 @@ def test_a_quiet_second_costs_next_to_nothing(fleet: Fleet) -> None:
     for _ in range(200):
         fleet.pass_time(1.0)
         began = time.process_time()
-        commands = fleet.engine.handle(it.Tick(), fleet.now)
+        todo = fleet.engine.handle(events.Tick(), fleet.now)
         spent += time.process_time() - began
-        fleet.carry_out(commands)
+        fleet.carry_out(todo)
     assert {c.state for c in fleet.engine.live()} == {"active"}
     assert spent / 200 < 0.02
 
@@ -101,7 +100,7 @@ def test_a_hundred_new_captures_a_second_leave_most_of_a_core_free(
     began = time.process_time()
     for second in range(10):
         fleet.pass_time(1.0)
-        fleet.tell(it.Tick())
+        fleet.tell(events.Tick())
         for number in range(100):
             fleet.tell(sighting(20_000 + second * 100 + number))
         store.save(list(fleet.unsaved.values()))
@@ -110,7 +109,7 @@ def test_a_hundred_new_captures_a_second_leave_most_of_a_core_free(
     store.close()
     assert per_second < 0.5
     for capture in list(fleet.engine.live())[CAPTURES:]:
-        fleet.tell(it.StopRequested(capture.id, "ada"))
+        fleet.tell(events.StopRequested(capture.id, "ada"))
 
 
 def test_a_restart_with_ten_thousand_live_captures_is_ready_in_three_seconds_and_writes_nothing(
@@ -129,20 +128,20 @@ def test_a_restart_with_ten_thousand_live_captures_is_ready_in_three_seconds_and
     again.open()
     stored = again.live()
     fleet.engine = CaptureEngine(fleet.engine.policy, inventory(), lambda _: False)
-    commands = fleet.engine.restore(stored, fleet.now)
+    todo = fleet.engine.restore(stored, fleet.now)
     ready = time.process_time() - began
     again.close()
 
     assert len(stored) == len(live) >= CAPTURES
     assert ready < 3.0
-    assert {type(command) for command in commands} == {do.List}
+    assert {type(command) for command in todo} == {commands.List}
     for switch in fleet.switches.values():
         switch.requests.clear()
-    fleet.carry_out(commands)
+    fleet.carry_out(todo)
     for _ in range(50):
         fleet.pass_time(1.0)
-        fleet.tell(it.Tick())
+        fleet.tell(events.Tick())
     asked = {type(c) for switch in fleet.switches.values() for c in switch.requests}
-    assert asked == {do.List, do.Renew}
+    assert asked == {commands.List, commands.Renew}
     assert {name: switch.writes for name, switch in fleet.switches.items()} == writes
     assert {c.state for c in fleet.engine.live()} == {"active"}

@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from sentinel import limits
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
-from sentinel.capture import switches
+from sentinel.capture import commands, events, switches
 from sentinel.capture.rules import rule_lines
 from sentinel.capture.switches import Access, SwitchClient, SwitchPool
 from sentinel.errors import SwitchError
@@ -100,13 +98,13 @@ def test_requests_are_those_of_the_contract(shim: Shim, client: SwitchClient) ->
 
 
 AMENDMENT = (
-    do.Install("leaf1", "sentinel_c1", ("[iptables]", "-A x"), 120),
-    do.Install("leaf1", "sentinel_c2", ("[iptables]", "-A y"), 120),
-    do.Install("leaf1", "sentinel_c3", ("[iptables]", "-A z"), 120),
-    do.Install("leaf1", "sentinel_c4", ("[iptables]", "-A z"), 120),
-    do.Install("leaf1", "sentinel_c5", ("[iptables]", "-A z"), 120),
-    do.Remove("leaf1", "sentinel_c6"),
-    do.Remove("leaf1", "sentinel_c7"),
+    commands.Install("leaf1", "sentinel_c1", ("[iptables]", "-A x"), 120),
+    commands.Install("leaf1", "sentinel_c2", ("[iptables]", "-A y"), 120),
+    commands.Install("leaf1", "sentinel_c3", ("[iptables]", "-A z"), 120),
+    commands.Install("leaf1", "sentinel_c4", ("[iptables]", "-A z"), 120),
+    commands.Install("leaf1", "sentinel_c5", ("[iptables]", "-A z"), 120),
+    commands.Remove("leaf1", "sentinel_c6"),
+    commands.Remove("leaf1", "sentinel_c7"),
 )
 
 
@@ -123,13 +121,13 @@ def test_an_amendment_is_one_request_and_each_change_has_its_outcome(shim: Shim,
     }
     shim.reply = lambda *_: (200, json.dumps(answer).encode(), 0.0)
     assert client.amend(AMENDMENT) == (
-        it.Installed("leaf1", "sentinel_c1", True),
-        it.Installed("leaf1", "sentinel_c2", False),
-        it.InstallFailed("leaf1", "sentinel_c3", "full", "507: 100 of 100", permanent=True),
-        it.InstallFailed("leaf1", "sentinel_c4", "http_400", "400: line 2", permanent=True),
-        it.InstallFailed("leaf1", "sentinel_c5", "http_502", "502: the answer does not name it", permanent=False),
-        it.Removed("leaf1", "sentinel_c6"),
-        it.RemoveFailed("leaf1", "sentinel_c7", "http_503", "503: foreign policy error"),
+        events.Installed("leaf1", "sentinel_c1", True),
+        events.Installed("leaf1", "sentinel_c2", False),
+        events.InstallFailed("leaf1", "sentinel_c3", "full", "507: 100 of 100", permanent=True),
+        events.InstallFailed("leaf1", "sentinel_c4", "http_400", "400: line 2", permanent=True),
+        events.InstallFailed("leaf1", "sentinel_c5", "http_502", "502: the answer does not name it", permanent=False),
+        events.Removed("leaf1", "sentinel_c6"),
+        events.RemoveFailed("leaf1", "sentinel_c7", "http_503", "503: foreign policy error"),
     )
     [(method, path, body, _)] = shim.asked
     sent = json.loads(body)
@@ -254,15 +252,15 @@ def test_something_else_on_that_port_is_no_shim(shim: Shim, client: SwitchClient
 
 class Heard:
     def __init__(self) -> None:
-        self.events: list[it.Event] = []
+        self.events: list[events.Event] = []
         self._more = threading.Condition()
 
-    def __call__(self, event: it.Event) -> None:
+    def __call__(self, event: events.Event) -> None:
         with self._more:
             self.events.append(event)
             self._more.notify()
 
-    def wait(self, count: int) -> list[it.Event]:
+    def wait(self, count: int) -> list[events.Event]:
         with self._more:
             assert self._more.wait_for(lambda: len(self.events) >= count, 5), self.events
             return self.events
@@ -286,13 +284,13 @@ def test_commands_to_one_switch_keep_their_order_and_give_one_event_each(
 ) -> None:
     shim.reply = lambda *_: (200, b'{"renewed": {}, "acls": {}}', 0.01)
     for number in range(10):
-        pool.send(do.Install("leaf1", f"r{number}", (), 1))
-        pool.send(do.Remove("leaf1", f"r{number}"))
-    events = heard.wait(20)
-    expected: list[it.Event] = []
+        pool.send(commands.Install("leaf1", f"r{number}", (), 1))
+        pool.send(commands.Remove("leaf1", f"r{number}"))
+    answers = heard.wait(20)
+    expected: list[events.Event] = []
     for number in range(10):
-        expected += [it.Installed("leaf1", f"r{number}", True), it.Removed("leaf1", f"r{number}")]
-    assert events == expected
+        expected += [events.Installed("leaf1", f"r{number}", True), events.Removed("leaf1", f"r{number}")]
+    assert answers == expected
 
 
 @pytest.mark.parametrize("status", [400, 405, 413, 503, 507])
@@ -300,11 +298,11 @@ def test_a_bulk_request_that_fails_as_a_whole_says_nothing_final_of_any_rule(
     shim: Shim, pool: SwitchPool, heard: Heard, status: int
 ) -> None:
     shim.reply = lambda *_: (status, b'{"error": "no"}', 0.0)
-    pool.send(do.Bulk("leaf1", AMENDMENT))
+    pool.send(commands.Bulk("leaf1", AMENDMENT))
     [event] = heard.wait(1)
-    assert isinstance(event, it.BulkAnswered)
+    assert isinstance(event, events.BulkAnswered)
     assert [getattr(o, "rule", "") for o in event.outcomes] == [change.rule for change in AMENDMENT]
-    assert {type(o) for o in event.outcomes} == {it.InstallFailed, it.RemoveFailed}
+    assert {type(o) for o in event.outcomes} == {events.InstallFailed, events.RemoveFailed}
     assert not any(getattr(o, "permanent", False) for o in event.outcomes)
 
 
@@ -313,9 +311,9 @@ def test_a_slow_switch_does_not_delay_another(shim: Shim, pool: SwitchPool, hear
     try:
         pool.add(Switch("leaf2", ("10.0.0.2",), other.url, "10.0.0.2"))
         shim.reply = lambda *_: (200, b"{}", 1.0)
-        pool.send(do.Install("leaf1", "slow", (), 1))
-        pool.send(do.Install("leaf2", "fast", (), 1))
-        assert heard.wait(1)[0] == it.Installed("leaf2", "fast", True)
+        pool.send(commands.Install("leaf1", "slow", (), 1))
+        pool.send(commands.Install("leaf2", "fast", (), 1))
+        assert heard.wait(1)[0] == events.Installed("leaf2", "fast", True)
     finally:
         other.stop()
 
@@ -326,24 +324,24 @@ def test_after_failures_the_circuit_opens_and_closes_again(
     monkeypatch.setattr(switches, "CIRCUIT_OPEN_S", 0.3)
     shim.reply = lambda *_: (500, b"{}", 0.0)
     for number in range(6):
-        pool.send(do.Install("leaf1", f"r{number}", (), 1))
-    events = heard.wait(6)
-    assert [getattr(e, "reason", "") for e in events] == ["http_500"] * 3 + ["circuit_open"] * 3
+        pool.send(commands.Install("leaf1", f"r{number}", (), 1))
+    answers = heard.wait(6)
+    assert [getattr(e, "reason", "") for e in answers] == ["http_500"] * 3 + ["circuit_open"] * 3
     assert len(shim.asked) == 3
     time.sleep(0.35)
     shim.reply = lambda *_: (200, b"{}", 0.0)
-    pool.send(do.Remove("leaf1", "r0"))
-    assert heard.wait(7)[-1] == it.Removed("leaf1", "r0")
+    pool.send(commands.Remove("leaf1", "r0"))
+    assert heard.wait(7)[-1] == events.Removed("leaf1", "r0")
 
 
 def test_a_probe_finds_a_shim_or_says_why_not(shim: Shim, pool: SwitchPool, heard: Heard) -> None:
     shim.reply = lambda *_: (200, b'{"service": "switch-acl-api", "ipv6": true}', 0.0)
-    pool.send(do.Probe("10.0.0.1"))
+    pool.send(commands.Probe("10.0.0.1"))
     [found] = heard.wait(1)
-    assert isinstance(found, it.SwitchFound)
+    assert isinstance(found, events.SwitchFound)
     assert (found.switch.name, found.switch.ipv6) == ("10.0.0.1", True)
-    pool.send(do.Probe("10.9.9.9"))
-    assert isinstance(heard.wait(2)[1], it.ProbeFailed)
+    pool.send(commands.Probe("10.9.9.9"))
+    assert isinstance(heard.wait(2)[1], events.ProbeFailed)
 
 
 def test_a_bug_in_here_still_gives_its_one_event(
@@ -353,7 +351,7 @@ def test_a_bug_in_here_still_gives_its_one_event(
         raise ZeroDivisionError
 
     monkeypatch.setattr(SwitchClient, "install", explode)
-    pool.send(do.Install("leaf1", "r", (), 1))
+    pool.send(commands.Install("leaf1", "r", (), 1))
     [event] = heard.wait(1)
-    assert isinstance(event, it.InstallFailed)
+    assert isinstance(event, events.InstallFailed)
     assert event.reason == "internal"

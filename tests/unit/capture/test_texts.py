@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from sentinel.capture import events as it
+from sentinel.capture import events
 from sentinel.capture.policy import Policy, Threshold
 from sentinel.model import Capture, Mirror, Switch
 from tests.support.fabric import DESTINATION, HOST, LISTED, World, detection, leaf, observer
@@ -52,21 +52,21 @@ def longest() -> World:
 def delisted() -> World:
     world = World()
     world.sight()
-    world.tell(it.DetectionEnded(detection(), delisted=True))
+    world.tell(events.DetectionEnded(detection(), delisted=True))
     return world
 
 
 def closed() -> World:
     world = World(policy=replace(AUTOMATIC, mode="manual"))
     world.sight()
-    world.tell(it.DetectionEnded(detection(), delisted=False))
+    world.tell(events.DetectionEnded(detection(), delisted=False))
     return world
 
 
 def stopped() -> World:
     world = World()
     world.sight()
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.tell(events.StopRequested(world.engine.live()[0].id, "ada"))
     return world
 
 
@@ -153,7 +153,7 @@ def crowded() -> World:
 def heavy() -> World:
     world = World(policy=replace(AUTOMATIC, max_bps_per_switch=1_000_000))
     for last in range(2):
-        world.tell(it.Sighted(replace(detection(local=f"10.0.0.{20 + last}"), bytes=7_500_000)))
+        world.tell(events.Sighted(replace(detection(local=f"10.0.0.{20 + last}"), bytes=7_500_000)))
     return world
 
 
@@ -175,7 +175,7 @@ def failing() -> World:
 def not_removed() -> World:
     world = installed()
     world.switches["leaf1"].fault = "timeout"
-    world.tell(it.StopRequested(world.engine.live()[0].id, "ada"))
+    world.tell(events.StopRequested(world.engine.live()[0].id, "ada"))
     return world
 
 
@@ -192,7 +192,7 @@ def _installing(capture: Capture) -> tuple[Mirror, ...]:
 
 def extended() -> World:
     world = installed()
-    world.tell(it.Extended(world.engine.live()[0].id, 60.0, "ada"))
+    world.tell(events.Extended(world.engine.live()[0].id, 60.0, "ada"))
     return world
 
 
@@ -271,7 +271,7 @@ def test_a_refusal_says_why(kwargs: dict[str, object], reason: str, text: str) -
 def test_a_threshold_says_what_it_asks_for(changes: dict[str, object], text: str) -> None:
     threshold = Threshold(evidence="initiated", min_bytes=50, directions=("outbound", "both"))
     world = World(policy=replace(AUTOMATIC, thresholds=(threshold,)))
-    world.tell(it.Sighted(replace(detection(), **changes)))  # type: ignore[arg-type]  # tables in tests give any type
+    world.tell(events.Sighted(replace(detection(), **changes)))  # type: ignore[arg-type]  # tables in tests give any type
     assert [refusal.detail for refusal in world.engine.refusals.values()] == [text]
 
 
@@ -301,7 +301,7 @@ def test_a_pair_held_back_says_why_and_how_long(
 
 def test_a_flood_says_how_much_it_is() -> None:
     world = World(policy=replace(AUTOMATIC, flood_bps=1_000_000))
-    world.tell(it.Sighted(replace(detection(), samples=100, bytes=10**7, last_seen=10.0)))
+    world.tell(events.Sighted(replace(detection(), samples=100, bytes=10**7, last_seen=10.0)))
     [refusal] = world.engine.refusals.values()
     assert refusal.detail == "a flood of some 8 Mbit/s; sFlow shows it, a mirror would only repeat it"
 
@@ -319,5 +319,5 @@ def test_too_many_new_ones_in_a_minute_are_refused_in_words() -> None:
 
 def test_a_capture_says_what_began_it_and_who_approved_it() -> None:
     world = manual()
-    world.tell(it.Approved(world.engine.live()[0].id, "ada"))
+    world.tell(events.Approved(world.engine.live()[0].id, "ada"))
     assert latest(world).reason == f"initiated, {LISTED}/32 in test (c2); approved by ada"

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from sentinel import limits
-from sentinel.capture import commands as do
-from sentinel.capture import events as it
+from sentinel.capture import commands, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.policy import Policy
 from sentinel.decide import loop as loop_module
@@ -18,7 +17,7 @@ from sentinel.decide.loop import Loop
 from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
 from sentinel.errors import StoreError
-from sentinel.model import Capture, CaptureState, Indicator, Match
+from sentinel.model import Capture, CaptureState, Indicator, Match, Now
 from tests.support.fabric import HOST, LISTED, FakeSwitch, leaf
 from tests.support.web import capture as a_capture
 
@@ -41,7 +40,7 @@ class FakeEdges:
             self.stored[capture.id] = capture
             self.order.append(f"stored {capture.state}")
 
-    def send(self, command: do.SwitchCommand) -> None:
+    def send(self, command: commands.SwitchCommand) -> None:
         self.order.append(type(command).__name__)
         assert self.loop is not None
         self.loop.post(self.switch.execute(command, time.monotonic()))
@@ -127,7 +126,7 @@ def test_a_detection_outlives_its_quiet_time_while_a_capture_hangs_on_it(
 ) -> None:
     """Also where the capture began with the other end as the listed one, as both are."""
     engine = CaptureEngine(Policy("automatic", "10.0.0.70"), [leaf("leaf1", "10.0.1.1")], lambda _: False)
-    loop = edges.loop = Loop(Detector(["10.0.0.0/8"], quiet_s=10), engine, edges, now=lambda: it.Now(100.0, 1_000.0))
+    loop = edges.loop = Loop(Detector(["10.0.0.0/8"], quiet_s=10), engine, edges, now=lambda: Now(100.0, 1_000.0))
     local_ip, listed_ip = ends
     loop.restore([a_capture(local_ip=local_ip, listed_ip=listed_ip, evidence_at=900.0, ends_at=5_000.0)])
     loop.post_matches([match()])
@@ -146,7 +145,7 @@ def test_without_a_stored_intent_nothing_is_installed_and_it_is_made_good_later(
     edges.full = False
 
     def passed() -> bool:
-        loop.post(it.Tick())
+        loop.post(events.Tick())
         return bool(edges.switch.rules)
 
     until(passed)
@@ -158,32 +157,34 @@ def test_a_rule_is_removed_even_while_the_disk_is_full(loop: Loop, edges: FakeEd
     loop.post_matches([match()])
     until(lambda: bool(edges.switch.rules))
     edges.full = True
-    loop.wish(it.StopRequested(next(iter(edges.stored)), "ada"))
+    loop.wish(events.StopRequested(next(iter(edges.stored)), "ada"))
     until(lambda: not edges.switch.rules)
 
 
 def test_while_the_disk_is_full_a_repair_removes_and_does_not_install(edges: FakeEdges) -> None:
-    bulk = do.Bulk("leaf1", (do.Install("leaf1", "sentinel_c1", (), 1), do.Remove("leaf1", "sentinel_c2")))
+    bulk = commands.Bulk(
+        "leaf1", (commands.Install("leaf1", "sentinel_c1", (), 1), commands.Remove("leaf1", "sentinel_c2"))
+    )
 
     class Repairing(CaptureEngine):
-        def handle(self, event: it.Event, now: it.Now) -> list[do.Command]:
+        def handle(self, event: events.Event, now: Now) -> list[commands.Command]:
             heard.append(event)
-            record = do.Record(a_capture("c1"), None)
-            return [record, bulk] if isinstance(event, it.Tick) else []
+            record = commands.Record(a_capture("c1"), None)
+            return [record, bulk] if isinstance(event, events.Tick) else []
 
-    heard: list[it.Event] = []
+    heard: list[events.Event] = []
     loop = Loop(Detector(["10.0.0.0/8"]), Repairing(Policy("automatic", "10.0.0.70"), [], lambda _: False), edges)
     edges.loop = loop
     edges.full = True
-    loop.wish(it.Tick())
+    loop.wish(events.Tick())
     while loop.step():
         pass
-    assert edges.switch.requests == [do.Remove("leaf1", "sentinel_c2")]
-    failed = it.InstallFailed("leaf1", "sentinel_c1", "store", "store: disk is full", permanent=False)
-    assert heard[1:] == [failed, it.Removed("leaf1", "sentinel_c2")]
+    assert edges.switch.requests == [commands.Remove("leaf1", "sentinel_c2")]
+    failed = events.InstallFailed("leaf1", "sentinel_c1", "store", "store: disk is full", permanent=False)
+    assert heard[1:] == [failed, events.Removed("leaf1", "sentinel_c2")]
     assert loop.counters.installs_withheld == 1
     edges.full = False
-    loop.wish(it.Tick())
+    loop.wish(events.Tick())
     assert edges.order[-1] == "Bulk"
 
 
@@ -247,7 +248,7 @@ def test_what_is_expected_waits_until_something_else_comes_and_goes_first(
     for number, other in enumerate(OTHERS, 1):
         gathering.post_matches([match(src=other)])
         until(lambda number=number: len(noting.order) == number)
-    gathering.post(it.Tick())
+    gathering.post(events.Tick())
     until(lambda: noting.order == [*OTHERS, HOST, "tick"])
 
 
@@ -312,7 +313,7 @@ def test_a_match_made_with_the_old_lists_does_not_survive_the_new_ones(loop: Loo
     loop.post_new_lists(lambda _: ())
     loop.post_matches([match()])
     until(lambda: "opened" in edges.told)
-    loop.post(it.Tick())
+    loop.post(events.Tick())
     until(lambda: "delisted" in edges.told)
     until(lambda: not edges.switch.rules)
 

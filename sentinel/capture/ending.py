@@ -201,8 +201,7 @@ class Ender:
         """What is held back for ``longest`` is so over a restart, too."""
         left = min(self._policy.longest_s, self._policy.longest_s - (now.wall - (capture.ended_at or 0.0)))
         if left > 0 and capture.ending is not None and ENDINGS[capture.ending].hold == "longest":
-            pair = min(capture.local_ip, capture.listed_ip), max(capture.local_ip, capture.listed_ip)
-            self.holds.hold(pair, now.mono + left, capture.ending, capture.ending_note)
+            self.holds.hold(capture.pair, now.mono + left, capture.ending, capture.ending_note)
 
 
 def _minutes(seconds: float) -> str:

@@ -26,15 +26,15 @@ from sentinel import limits
 from sentinel.capture import commands, events
 from sentinel.capture.budget import Budget
 from sentinel.capture.ending import Ender
-from sentinel.capture.ledger import LIVE_MIRROR_STATES, Allowance, Ledger, Sign, Track
+from sentinel.capture.ledger import LIVE_MIRROR_STATES, Ledger, NewCaptures, Sign, Track
 from sentinel.capture.outcomes import Outcomes
 from sentinel.capture.placing import Placer
-from sentinel.capture.policy import Policy, Protected, Refusal, flood, pair_of, urgency, wanted
+from sentinel.capture.policy import Policy, Protected, Refusal, flood, urgency, wanted
 from sentinel.capture.probing import Prober
 from sentinel.capture.reconcile import Reconciler
 from sentinel.capture.rules import entry_count, is_ours
 from sentinel.capture.switchbook import LEASE_MARGIN_S, SwitchBook
-from sentinel.model import Capture, Detection, Mirror, MirrorState, Now, Switch
+from sentinel.model import Capture, Detection, Mirror, MirrorState, Now, Switch, unordered
 
 # A neighbour that is being resolved, a route that comes back: what keeps mirrors from arriving is often mended soon.
 LOOK_AGAIN_S = 5.0
@@ -55,7 +55,7 @@ class CaptureEngine:
         self._placer = Placer(policy, self._ledger, self.book, self.budget, self._ender)
         self._reconciler = Reconciler(policy, self._ledger, self.book, self._placer, self._ender)
         self._outcomes = Outcomes(policy, self._ledger, self.book, self._placer, self._ender)
-        self._allowance = Allowance(policy.max_new_per_minute, limits.MAX_NEW_CAPTURES_PER_MINUTE)
+        self._new = NewCaptures(policy.max_new_per_minute, limits.MAX_NEW_CAPTURES_PER_MINUTE)
         self._prober = Prober(self.book, self._ledger, agents_url_known)
         self._serial = 0
         self._look_again = float("-inf")
@@ -114,7 +114,7 @@ class CaptureEngine:
         return track.capture if track else None
 
     def of_pair(self, a: str, b: str) -> Capture | None:
-        track = self._ledger.by_pair.get((min(a, b), max(a, b)))
+        track = self._ledger.by_pair.get(unordered(a, b))
         return track.capture if track else None
 
     def room(self, switch: str) -> int:
@@ -135,7 +135,7 @@ class CaptureEngine:
 
     def _sighted(self, event: events.Sighted, now: Now) -> None:
         detection = event.detection
-        track = self._ledger.by_pair.get(pair_of(detection))
+        track = self._ledger.by_pair.get(detection.pair)
         if track is not None:
             self._sighted_again(track, detection, now)
             return
@@ -168,7 +168,7 @@ class CaptureEngine:
     def _detection_ended(self, event: events.DetectionEnded, now: Now) -> None:
         self.refusals.pop(event.detection.id, None)
         self._prober.forget(event.detection)
-        track = self._ledger.by_pair.get(pair_of(event.detection))
+        track = self._ledger.by_pair.get(event.detection.pair)
         if track and event.delisted and track.capture.requested_by == "policy":
             self._ender.end(track, "delisted", now)
         elif track and track.capture.state == "pending":
@@ -176,8 +176,8 @@ class CaptureEngine:
 
     def _refusal_of_pair(self, detection: Detection, now: Now) -> Refusal | None:
         refusal = (
-            self.protected.refusal(pair_of(detection))
-            or self._ender.holds.refusal(pair_of(detection), now)
+            self.protected.refusal(detection.pair)
+            or self._ender.holds.refusal(detection.pair, now)
             or flood(detection, self.policy)
         )
         if refusal is None and len(self._ledger.tracks) >= limits.MAX_LIVE_CAPTURES:
@@ -190,7 +190,7 @@ class CaptureEngine:
         if isinstance(names, Refusal):
             self._refuse(detection, names)
             return
-        if by == "policy" and not self._allowance.take(names[0], now):
+        if by == "policy" and not self._new.take(names[0], now):
             text = f"{names[0]}, or the fabric, had all its new captures of this minute"
             self._refuse(detection, Refusal("rate", text))
             return
@@ -242,7 +242,7 @@ class CaptureEngine:
 
     def _start_requested(self, event: events.StartRequested, now: Now) -> None:
         detection = event.detection
-        pair = pair_of(detection)
+        pair = detection.pair
         self._ender.holds.free(pair)
         track = self._ledger.by_pair.get(pair)
         if track is not None:
@@ -320,7 +320,7 @@ class CaptureEngine:
         self.book.answered(event.switch.name)
         self._ask(event.switch.name, now)
         for detection in self._prober.found(event.switch.agents):
-            track = self._ledger.by_pair.get(pair_of(detection))
+            track = self._ledger.by_pair.get(detection.pair)
             if track is None:
                 self._sighted(events.Sighted(detection), now)
             elif track.capture.state == "queued":

@@ -115,7 +115,7 @@ class Track:
 
     @property
     def pair(self) -> tuple[str, str]:
-        return min(self.capture.local_ip, self.capture.listed_ip), max(self.capture.local_ip, self.capture.listed_ip)
+        return self.capture.pair
 
     def mirror(self, switch: str) -> Mirror | None:
         return next((m for m in self.capture.mirrors if m.switch == switch), None)
@@ -240,7 +240,7 @@ class Ledger:
         return self._heap[0][0] if self._heap else NEVER
 
 
-class Allowance:
+class NewCaptures:
     """At most so many new captures a minute, per switch and in all."""
 
     def __init__(self, per_switch: int, in_all: int) -> None:

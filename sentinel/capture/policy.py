@@ -4,7 +4,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -47,47 +47,44 @@ class Threshold:
     ``priority``: larger goes first and may evict what has less.
     """
 
-    feed: str | None = None
-    group: str | None = None
-    evidence: Evidence = "answered"
-    min_samples: int | None = None
-    min_bytes: int = 0
-    directions: tuple[Direction, ...] = ("outbound", "inbound", "both", "transit")
-    priority: int = 0
+    feed: str | None
+    group: str | None
+    evidence: Evidence
+    min_samples: int | None
+    min_bytes: int
+    directions: tuple[Direction, ...]
+    priority: int
 
     def covers(self, indicator: Indicator) -> bool:
         return self.feed in {None, indicator.feed} and self.group in {None, indicator.group}
-
-
-_DEFAULT = Threshold()
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The operator's choices. Durations in seconds; ``never_capture`` are CIDR prefixes; rates in bit/s.
 
-    The first of ``thresholds`` that covers an indicator holds for it. From ``flood_bps`` on a conversation is a flood,
-    which sFlow shows well enough. ``max_bps_per_switch`` and ``max_bps`` (at the ERSPAN destination) bound the
-    estimated mirrored traffic. ``evict``: whether something more urgent may end something less urgent. ``confidence``:
-    how far each feed is believed, 0 to 100, by its name.
+    The first of ``thresholds`` that covers an indicator holds for it; the last one covers each of them. From
+    ``flood_bps`` on a conversation is a flood, which sFlow shows well enough. ``max_bps_per_switch`` and ``max_bps``
+    (at the ERSPAN destination) bound the estimated mirrored traffic. ``evict``: whether something more urgent may end
+    something less urgent. ``confidence``: how far each feed is believed, 0 to 100, by its name.
     """
 
     mode: Literal["automatic", "manual", "dry-run"]
     erspan_destination: str
-    never_capture: tuple[str, ...] = ()
-    quiet_s: float = 600.0
-    longest_s: float = 3600.0
-    lease_s: float = 120.0
-    min_samples: int = 3
-    max_new_per_minute: int = 30
-    in_interface: str = "swp+"
-    ttl: int | None = 64
-    thresholds: tuple[Threshold, ...] = ()
-    flood_bps: int = 500_000_000
-    max_bps_per_switch: int = 1_000_000_000
-    max_bps: int = 2_000_000_000
-    evict: bool = True
-    confidence: Mapping[str, int] = field(default_factory=dict)
+    never_capture: tuple[str, ...]
+    quiet_s: float
+    longest_s: float
+    lease_s: float
+    min_samples: int
+    max_new_per_minute: int
+    in_interface: str
+    ttl: int | None
+    thresholds: tuple[Threshold, ...]
+    flood_bps: int
+    max_bps_per_switch: int
+    max_bps: int
+    evict: bool
+    confidence: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +110,8 @@ class Urgency(NamedTuple):
         return self[:3]
 
 
-def pair_of(detection: Detection) -> tuple[str, str]:
-    """The unordered pair: one rule covers both directions, whoever is listed."""
-    a, b = sorted((detection.local_ip, detection.listed_ip))
-    return a, b
-
-
 def threshold_of(indicator: Indicator, policy: Policy) -> Threshold:
-    return next((t for t in policy.thresholds if t.covers(indicator)), _DEFAULT)
+    return next(threshold for threshold in policy.thresholds if threshold.covers(indicator))
 
 
 def urgency(detection: Detection, policy: Policy, *, person: bool = False) -> Urgency:
@@ -138,8 +129,8 @@ def urgency(detection: Detection, policy: Policy, *, person: bool = False) -> Ur
 def wanted(detection: Detection, policy: Policy) -> Refusal | None:
     """Whether what is known asks for a capture: one indicator whose threshold is met is enough."""
     refusal: Refusal | None = None
-    thresholds = [threshold_of(indicator, policy) for indicator in detection.indicators] or [_DEFAULT]
-    for threshold in thresholds:
+    thresholds = [threshold_of(indicator, policy) for indicator in detection.indicators]
+    for threshold in thresholds or policy.thresholds[-1:]:
         found = _below(detection, threshold, policy)
         if found is None:
             return None

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from sentinel import limits
 from sentinel.capture import commands
 from sentinel.capture.ledger import Ledger
-from sentinel.capture.policy import pair_of
 from sentinel.capture.switchbook import SwitchBook
 from sentinel.model import Detection, Now
 
@@ -35,7 +34,7 @@ class Prober:
                 self._asked[agent] = {}
             waiting = self._asked.get(agent)
             if waiting is not None and len(waiting) < limits.MAX_DETECTIONS_PER_PROBE:
-                waiting[pair_of(detection)] = detection
+                waiting[detection.pair] = detection
 
     def found(self, agents: Iterable[str]) -> list[Detection]:
         """They are switches now: what waited for them, oldest first."""
@@ -47,4 +46,4 @@ class Prober:
     def forget(self, detection: Detection) -> None:
         """The detection ended."""
         for waiting in self._asked.values():
-            waiting.pop(pair_of(detection), None)
+            waiting.pop(detection.pair, None)

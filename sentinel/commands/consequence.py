@@ -4,9 +4,10 @@
 
 import ipaddress
 from collections.abc import Iterable
+from typing import get_args
 
 from sentinel.capture.policy import Policy, Threshold, threshold_of
-from sentinel.model import Indicator
+from sentinel.model import Direction, Indicator
 
 _THEN = {
     "automatic": "captured",
@@ -40,6 +41,6 @@ def _when(threshold: Threshold, policy: Policy) -> str:
         words += " or is only contacted"
     if threshold.min_bytes:
         words += f", and from {threshold.min_bytes} octets on"
-    if len(threshold.directions) < len(Threshold().directions):
+    if len(threshold.directions) < len(get_args(Direction)):
         words += f"; only {' or '.join(threshold.directions)}"
     return words

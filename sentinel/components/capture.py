@@ -14,13 +14,14 @@ from sentinel.capture.policy import Policy, Threshold
 from sentinel.capture.report import readings, switch_problems, switch_rows
 from sentinel.capture.store import Store, sqlite_url
 from sentinel.components.component import Component, Job
-from sentinel.config.settings import Settings
+from sentinel.config.settings import Settings, ThresholdSettings
 from sentinel.decide.loop import Loop
 from sentinel.detect import unlisted
 from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
 from sentinel.errors import NotFound, Refused, StoreError
-from sentinel.model import Capture, CaptureState, Detection, FlowCount, Indicator, Match, Switch
+from sentinel.flowmodel import FlowCount
+from sentinel.model import Capture, CaptureState, Detection, Indicator, Match, Switch
 from sentinel.problems import Problem
 from sentinel.pulse import Pulse
 from sentinel.readings import Reading, counters
@@ -70,7 +71,7 @@ def policy_of(settings: Settings, confidence: Mapping[str, int]) -> Policy:
         max_new_per_minute=chosen.max_new_per_minute,
         in_interface=chosen.in_interface,
         ttl=chosen.ttl,
-        thresholds=tuple(Threshold(**row.model_dump()) for row in settings.threshold),
+        thresholds=tuple(Threshold(**row.model_dump()) for row in (*settings.threshold, ThresholdSettings())),
         flood_bps=chosen.flood_bps,
         max_bps_per_switch=chosen.max_bps_per_switch,
         max_bps=chosen.max_bps,

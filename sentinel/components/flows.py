@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sentinel import limits
 from sentinel.components.component import Component
+from sentinel.flowmodel import FlowAnswer, FlowCount, FlowQuery, FlowTaking
 from sentinel.flows.query import answer
 from sentinel.flows.recent import RecentFlows
 from sentinel.handover import HandOver
-from sentinel.model import FlowAnswer, FlowCount, FlowQuery, FlowTaking
 from sentinel.readings import Reading, counters
 
 

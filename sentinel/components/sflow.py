@@ -11,7 +11,8 @@ from functools import partial
 from sentinel.blacklist.trie import Current
 from sentinel.components.component import Component, Job
 from sentinel.config.settings import Settings
-from sentinel.model import FlowTaking, Match
+from sentinel.flowmodel import FlowTaking
+from sentinel.model import Match
 from sentinel.problems import Problem
 from sentinel.pulse import Pulse
 from sentinel.readings import Reading, counters

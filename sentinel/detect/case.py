@@ -236,7 +236,7 @@ class Case:
         return ""
 
 
-def pair_of(match: Match) -> Pair:
+def local_and_listed(match: Match) -> Pair:
     """(local, listed): the unlisted side first."""
     return (match.dst_ip, match.src_ip) if match.listed == "source" else (match.src_ip, match.dst_ip)
 

@@ -13,7 +13,7 @@ from typing import Literal
 from sentinel import limits
 from sentinel.detect import evidence
 from sentinel.detect.announce import Announcer
-from sentinel.detect.case import Case, pair_of
+from sentinel.detect.case import Case, local_and_listed
 from sentinel.detect.direction import LocalNetworks
 from sentinel.detect.events import DetectCounters, DetectionEvent, Kind
 from sentinel.detect.rows import RowBudget
@@ -55,7 +55,7 @@ class Detector:
     def observe(self, match: Match, now: float) -> list[DetectionEvent]:
         """Take one match; usually nothing is to be said."""
         self.counters.matches += 1
-        case = self._table.get(pair_of(match))
+        case = self._table.get(local_and_listed(match))
         if case is None:
             return self._open(match, now)
         changes, refused = case.add(match, now)
@@ -78,7 +78,7 @@ class Detector:
 
         May be asked by any thread at any time; beside a thread that observes, the answer is a moment old.
         """
-        case = self._table.get(pair_of(match))
+        case = self._table.get(local_and_listed(match))
         return case is not None and case.crossed and case.expects(match)
 
     def expire(self, now: float) -> list[DetectionEvent]:
@@ -148,7 +148,7 @@ class Detector:
         return len(self._table)
 
     def _open(self, match: Match, now: float) -> list[DetectionEvent]:
-        local_ip, listed_ip = pair = pair_of(match)
+        local_ip, listed_ip = pair = local_and_listed(match)
         case = Case(
             match,
             pair,

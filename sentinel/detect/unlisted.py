@@ -4,7 +4,8 @@
 
 from collections.abc import Iterable
 
-from sentinel.model import Detection, FlowCount, Observer, error_pct
+from sentinel.flowmodel import FlowCount
+from sentinel.model import Detection, Observer, error_pct
 
 
 def detection_of(local_ip: str, other_ip: str, flows: Iterable[FlowCount]) -> Detection | None:

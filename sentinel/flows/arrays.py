@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sentinel.columns import Table, address_octets, address_text
+from sentinel.flowmodel import FLOW_ABSENT, FLOWS, FlowKey, FlowSums
 from sentinel.limits import MAX_FIGURE
-from sentinel.model import FLOW_ABSENT, FLOWS, FlowKey, FlowSums
 
 Numbers = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.intp]

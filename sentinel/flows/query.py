@@ -19,9 +19,9 @@ from functools import reduce
 import numpy as np
 
 from sentinel.columns import MAPPED
+from sentinel.flowmodel import FlowAnswer, FlowGroup, FlowKey, FlowMetric, FlowQuery, FlowSeries, FlowSums, FlowTest
 from sentinel.flows.arrays import ADDRESSES, Figures, Flows, Groups, Marks, Numbers, Places, binned, total
 from sentinel.flows.recent import NOTHING, Second, plus
-from sentinel.model import FlowAnswer, FlowGroup, FlowKey, FlowMetric, FlowQuery, FlowSeries, FlowSums, FlowTest
 
 _PLACES: frozenset[FlowKey] = frozenset({"agent", "input", "output", "vni"})
 _METRICS: tuple[FlowMetric, ...] = ("packets", "bytes", "samples")

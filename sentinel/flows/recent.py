@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sentinel.columns import Table
+from sentinel.flowmodel import FlowCount, FlowKey, FlowSums, FlowTaking
 from sentinel.flows.arrays import NO_FLOWS, Flows, picked, sums_at, values
 from sentinel.limits import FLOWS_KEPT_S, MAX_FIGURE, MAX_FLOWS_NAMED_PER_S
-from sentinel.model import FlowCount, FlowKey, FlowSums, FlowTaking
 
 NOTHING = FlowSums()
 _KEYS: tuple[FlowKey, ...] = (

@@ -27,7 +27,8 @@ from collections import Counter
 
 from sentinel import columns, limits
 from sentinel.limits import MAX_AGENT_STREAMS, MAX_FLOWS
-from sentinel.model import FLOWS, Indicator, Match
+from sentinel.flowmodel import FLOWS
+from sentinel.model import Indicator, Match
 from sentinel.scan.counters import ScanCounters
 from sentinel.scan.plain import TABLE_SPACE, ScanResult
 from sentinel.sflow.admission import Refusal

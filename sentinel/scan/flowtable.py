@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from struct import pack
 
 from sentinel.columns import Table, address_octets
+from sentinel.flowmodel import FLOW_ABSENT, FLOWS
 from sentinel.limits import MAX_FIGURE, MAX_FLOW_AGENTS, MAX_FLOWS
-from sentinel.model import FLOW_ABSENT, FLOWS
 from sentinel.scan.pairs import Pair
 
 _Key = tuple[str, int, int, str, str, int | None, int | None, int | None, int | None]

@@ -20,12 +20,12 @@ from typing import Protocol
 from sentinel.blacklist.trie import Blacklist
 from sentinel.columns import Finished
 from sentinel.compiled import Implementation, chosen
+from sentinel.flowmodel import FlowSums, FlowTaking
 from sentinel.limits import (
     MAX_AGENT_STREAMS,
     MAX_FLOWS,
     MAX_REFUSALS_LOGGED,
 )
-from sentinel.model import FlowSums, FlowTaking
 from sentinel.receive.batches import Received
 from sentinel.scan.counters import ScanCounters
 from sentinel.scan.flowtable import FlowTable

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import cast, get_args
 
 from sentinel import filters
+from sentinel.flowmodel import FlowKey, FlowMetric, FlowQuery, FlowTest
 from sentinel.limits import DEFAULT_LIST_ROWS, FLOWS_KEPT_S, MAX_FLOW_FILTER_VALUES, MAX_FLOW_SERIES, MAX_LIST_ROWS
-from sentinel.model import FlowKey, FlowMetric, FlowQuery, FlowTest
 from sentinel.web import inputs
 
 KEYS: tuple[FlowKey, ...] = get_args(FlowKey)

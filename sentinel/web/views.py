@@ -6,19 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from sentinel.flowmodel import FlowAnswer, FlowGroup, FlowQuery, FlowSums
 from sentinel.limits import MAX_OBSERVERS_SHOWN
-from sentinel.model import (
-    Capture,
-    Detection,
-    FlowAnswer,
-    FlowGroup,
-    FlowQuery,
-    FlowSums,
-    Indicator,
-    Mirror,
-    Observer,
-    error_pct,
-)
+from sentinel.model import Capture, Detection, Indicator, Mirror, Observer, error_pct
 from sentinel.rows import FeedRow, Health, ReceivedRow
 from sentinel.times import maybe_utc, utc
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 
 from sentinel.capture.engine import CaptureEngine
-from sentinel.capture.policy import Policy
 from sentinel.decide.loop import Loop
 from sentinel.detect.engine import Detector
 from sentinel.model import Indicator, Match, Now
+from tests.support.policies import make_policy
 
 PAIRS = 2_000
 PASSES = 10
@@ -38,7 +38,7 @@ def matches(pairs: int) -> list[Match]:
 def measure() -> Iterator[dict[str, object]]:
     """A row for each kind of match: of a new pair, of a known one, and of a known one whose sign of life is due."""
     now = [0.0]
-    engine = CaptureEngine(Policy("automatic", "192.0.2.1"), [], lambda _: False)
+    engine = CaptureEngine(make_policy(erspan_destination="192.0.2.1"), [], lambda _: False)
     loop = Loop(Detector(["10.0.0.0/8"], min_samples=1), engine, Nothing(), now=lambda: Now(now[0], 1e9 + now[0]))
     work = matches(PAIRS)
 

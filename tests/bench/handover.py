@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from sentinel.columns import Table
+from sentinel.flowmodel import FlowTaking
 from sentinel.flows.arrays import values
 from sentinel.handover import HandOver
 from sentinel.limits import MAX_FLOW_TABLES_WAITING, MAX_FLOWS
-from sentinel.model import FlowTaking
 from sentinel.receive._native import Batch
 from sentinel.scan._native import Flows, Health, NativeScan
 from sentinel.scan.threads import Scanning

@@ -10,9 +10,9 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sentinel.flowmodel import FlowCount
 from sentinel.flows.query import answer
 from sentinel.flows.recent import RecentFlows, plus
-from sentinel.model import FlowCount
 from sentinel.web import flowquery
 from tests.support.flows import flow_count, flows_of, taking
 

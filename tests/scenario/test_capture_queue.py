@@ -7,9 +7,10 @@ from dataclasses import replace
 from sentinel.capture import commands, events
 from sentinel.capture.policy import Policy
 from sentinel.model import Detection, Indicator
-from tests.support.fabric import DESTINATION, LISTED, FakeSwitch, World, detection, leaf, observer
+from tests.support.fabric import LISTED, FakeSwitch, World, detection, leaf, observer
+from tests.support.policies import make_policy
 
-AUTOMATIC = Policy("automatic", DESTINATION)
+AUTOMATIC = make_policy()
 ONE_PAIR = leaf("leaf1", "10.0.1.1", max_rules=2)
 MBIT = 7_500_000  # octets of a detection whose rate is estimated at 1 Mbit/s
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from sentinel.capture import commands, events
-from sentinel.capture.policy import Policy, Threshold
 from sentinel.model import Indicator, Switch
 from tests.support.fabric import DESTINATION, HOST, LISTED, World, detection, leaf, observer, spine
+from tests.support.policies import make_policy, make_threshold
 
-AUTOMATIC = Policy("automatic", DESTINATION)
+AUTOMATIC = make_policy()
 
 
 def only_rule(world: World, switch: str = "leaf1") -> tuple[str, ...]:
@@ -391,10 +391,10 @@ def test_leases_are_renewed_in_bulk_every_third_of_them() -> None:
 
 def test_thresholds_and_priorities_are_by_feed_and_group() -> None:
     thresholds = (
-        Threshold(group="c2", evidence="initiated", priority=5),
-        Threshold(feed="test", min_samples=10, min_bytes=50, directions=("both",)),
+        make_threshold(group="c2", evidence="initiated", priority=5),
+        make_threshold(feed="test", min_samples=10, min_bytes=50, directions=("both",)),
     )
-    world = World([leaf("leaf1", "10.0.1.1", max_rules=2)], policy=replace(AUTOMATIC, thresholds=thresholds))
+    world = World([leaf("leaf1", "10.0.1.1", max_rules=2)], policy=make_policy(thresholds=thresholds))
     other = (Indicator("198.51.100.7/32", "test", "spam"),)
     reasons = []
     for changes in ({"samples": 3}, {"samples": 10, "bytes": 1}, {"samples": 10, "direction": "outbound"}):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sentinel.model import FlowSums, Indicator
+from sentinel.flowmodel import FlowSums
+from sentinel.model import Indicator
 from sentinel.problems import Problem
 from sentinel.report import eve
 from sentinel.report.eventlog import EventRing

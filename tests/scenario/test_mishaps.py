@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from sentinel.capture import commands, events
-from sentinel.capture.policy import Policy
 from sentinel.model import Observer
-from tests.support.fabric import DESTINATION, HOST, LISTED, FakeSwitch, World, detection, leaf, observer
+from tests.support.fabric import HOST, LISTED, FakeSwitch, World, detection, leaf, observer
+from tests.support.policies import make_policy
 
-AUTOMATIC = Policy("automatic", DESTINATION)
+AUTOMATIC = make_policy()
 DAY_S = 86_400.0
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from sentinel import limits
 from sentinel.capture import commands, events
-from sentinel.capture.policy import Policy
-from tests.support.fabric import DESTINATION, LISTED, FakeRule, FakeSwitch, World, detection, leaf, observer
+from tests.support.fabric import LISTED, FakeRule, FakeSwitch, World, detection, leaf, observer
+from tests.support.policies import make_policy
 
-AUTOMATIC = Policy("automatic", DESTINATION)
+AUTOMATIC = make_policy()
 BY_HAND = FakeRule(("[iptables]", "-A one", "-A two"), deadline=1e12)
 THEIRS = replace(BY_HAND, owner="other")
 

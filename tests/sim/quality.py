@@ -10,10 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from sentinel.capture.policy import Policy, Threshold
 from sentinel.capture.switchbook import ENTRIES_PER_MIRROR
 from tests.sim import scenario
 from tests.sim.world import DESTINATION, World
+from tests.support.policies import make_policy, make_threshold
 
 # Rules a switch may hold. A rule is a host pair, both directions, so the switch's own count is twice that; the smallest
 # is what two ACL entries hold, for who reads "2 rules" so.
@@ -21,13 +21,12 @@ BUDGETS = (1, 2, 20, 200)
 SECONDS = 5.0
 COMPROMISED = {"beacon", "talker", "one_shot"}
 WORTH_A_LOOK = COMPROMISED | {"answering"}
-OURS = Policy("automatic", DESTINATION, max_new_per_minute=60)
-EVERYTHING = Policy(
-    "automatic",
-    DESTINATION,
+OURS = make_policy(erspan_destination=DESTINATION, max_new_per_minute=60)
+EVERYTHING = make_policy(
+    erspan_destination=DESTINATION,
     max_new_per_minute=10_000,
     min_samples=1,
-    thresholds=(Threshold(evidence="contacted", min_samples=1),),
+    thresholds=(make_threshold(evidence="contacted", min_samples=1),),
     flood_bps=10**15,
     max_bps_per_switch=10**15,
     max_bps=10**15,

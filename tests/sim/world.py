@@ -21,6 +21,7 @@ from tests.sim.switch import SimSwitch
 from tests.sim.topology import Topology
 from tests.sim.traffic import Traffic
 from tests.sim.wire import Wire
+from tests.support.policies import make_policy
 
 DAY_S = 86_400.0
 START_MONO = 1_000.0
@@ -53,9 +54,9 @@ class World:
         self.day_s = day_s
         self.census = Census()
         chosen = scenario.capture
-        self.policy = policy or Policy(
-            chosen.mode,  # type: ignore[arg-type]  # the scenario file says one of the three
-            DESTINATION,
+        self.policy = policy or make_policy(
+            mode=chosen.mode,
+            erspan_destination=DESTINATION,
             quiet_s=chosen.quiet_s,
             longest_s=chosen.longest_s,
             lease_s=chosen.lease_s,

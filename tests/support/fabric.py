@@ -9,6 +9,7 @@ from sentinel.capture import commands, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.policy import Policy
 from sentinel.model import Capture, Detection, Indicator, Now, Observer, Switch
+from tests.support.policies import make_policy
 
 LISTED = "198.51.100.7"
 HOST = "10.0.0.10"
@@ -184,7 +185,7 @@ class World:
             spine("spine1", "10.0.1.9"),
         ]
         self.inventory = inventory
-        self.policy = policy or Policy("automatic", DESTINATION)
+        self.policy = policy or make_policy()
         self.probeable = set(agents)
         self.switches = {s.name: FakeSwitch(s.name, s.max_rules, ipv6=s.ipv6) for s in inventory}
         self.mono = 1000.0

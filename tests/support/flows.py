@@ -8,8 +8,8 @@ from struct import unpack
 from typing import Any
 
 from sentinel.columns import Table, address_text
+from sentinel.flowmodel import FLOW_ABSENT, FlowCount, FlowSums, FlowTaking
 from sentinel.flows.recent import Second
-from sentinel.model import FLOW_ABSENT, FlowCount, FlowSums, FlowTaking
 from sentinel.scan.flowtable import FlowRow, TakenFlows
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from flask import Flask
 
 from sentinel.errors import NotFound, Refused
+from sentinel.flowmodel import FlowAnswer, FlowQuery
 from sentinel.flows.query import answer
 from sentinel.flows.recent import Second
-from sentinel.model import Capture, Detection, FlowAnswer, FlowQuery, Indicator, Mirror, Observer
+from sentinel.model import Capture, Detection, Indicator, Mirror, Observer
 from sentinel.report.eventlog import EventRing
 from sentinel.rows import AgentRow, FeedRow, Health, NotHere, Pcap, ReceivedRow, Shared, SwitchRow
 from sentinel.web.api import agents, captures, detections, events, feeds, flows, probes, switches

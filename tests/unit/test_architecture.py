@@ -15,8 +15,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # The ground floor: every room may stand on it.
 GROUND = {
-    *("model", "errors", "limits", "columns", "handover", "problems", "pulse", "readings", "rows", "times"),
-    *("compiled", "filters", "__version__"),
+    *(
+        "model",
+        "errors",
+        "limits",
+        "columns",
+        "flowmodel",
+        "handover",
+        "problems",
+        "pulse",
+        "readings",
+        "rows",
+        "times",
+    ),
+    *("rows", "times", "compiled", "filters", "__version__"),
 }
 # The stages, in the order of the data, with the neighbours that each may know.
 STAGES: dict[str, set[str]] = {

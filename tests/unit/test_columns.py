@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sentinel.columns import Column, Schema, Table, address_octets, address_text
-from sentinel.model import FLOWS
+from sentinel.flowmodel import FLOWS
 from tests.support.flows import flow_count, flows_of, taken
 
 THREE = Schema("three", (Column("address", "16s"), Column("load", "d", "1"), Column("state", "B")))

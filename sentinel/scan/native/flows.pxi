@@ -46,7 +46,7 @@ cdef size_t FLOW_OCTETS = FLOWS.row_bytes
 
 # What TakenFlows writes, in its order.
 if "".join(column.format for column in FLOWS.columns) != "16s16s16sQQddIIIIIIIBBB":
-    raise ImportError("the compiled scan was built for other columns of flows than sentinel/model.py has")
+    raise ImportError("the compiled scan was built for other columns of flows than sentinel/flowmodel.py has")
 
 
 @cython.final

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from flask import Blueprint, Response, jsonify
 
+from sentinel.flowmodel import FlowAnswer, FlowQuery
 from sentinel.limits import MAX_FLOW_QUERIES
-from sentinel.model import FlowAnswer, FlowQuery
 from sentinel.web import flowquery, views
 from sentinel.web.answer import HttpError
 from sentinel.web.api.routes import PREFIX, query, understands

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from sentinel.capture import events
-from sentinel.capture.policy import Policy
 from sentinel.capture.switches import Access, SwitchPool
 from sentinel.model import Switch
 from tests.support.fabric import DESTINATION, World, detection
+from tests.support.policies import make_policy
 
 
 def test_every_kind_is_there_before_anything_happened() -> None:
@@ -22,7 +22,7 @@ def test_every_kind_is_there_before_anything_happened() -> None:
 
 
 def test_a_pending_capture_whose_detection_closes_adds_no_kind() -> None:
-    world = World(policy=Policy("manual", DESTINATION))
+    world = World(policy=make_policy(mode="manual"))
     before = set(world.engine.counters)
     world.sight()
     world.tell(events.DetectionEnded(detection(), delisted=False))

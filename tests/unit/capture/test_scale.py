@@ -11,10 +11,10 @@ import pytest
 from sentinel import limits
 from sentinel.capture import commands, events
 from sentinel.capture.engine import CaptureEngine
-from sentinel.capture.policy import Policy
 from sentinel.capture.store import Store, sqlite_url
 from sentinel.model import Capture, Now, Switch
-from tests.support.fabric import DESTINATION, FakeSwitch, detection, leaf, observer
+from tests.support.fabric import FakeSwitch, detection, leaf, observer
+from tests.support.policies import make_policy
 
 SWITCHES = 1_000
 CAPTURES = 10_000
@@ -37,9 +37,7 @@ class Fleet:
     """Fake switches that answer at once, and the clock."""
 
     def __init__(self) -> None:
-        self.engine = CaptureEngine(
-            Policy("automatic", DESTINATION, max_new_per_minute=10_000), inventory(), lambda _: False
-        )
+        self.engine = CaptureEngine(make_policy(max_new_per_minute=10_000), inventory(), lambda _: False)
         self.switches = {s.name: FakeSwitch(s.name, 400) for s in inventory()}
         self.now = Now(1000.0, 1.7e9)
         self.stored: dict[str, Capture] = {}

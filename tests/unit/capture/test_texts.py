@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from sentinel.capture import events
-from sentinel.capture.policy import Policy, Threshold
 from sentinel.model import Capture, Mirror, Switch
 from tests.support.fabric import DESTINATION, HOST, LISTED, World, detection, leaf, observer
+from tests.support.policies import make_policy, make_threshold
 
-AUTOMATIC = Policy("automatic", DESTINATION)
+AUTOMATIC = make_policy()
 ONE_PAIR = leaf("leaf1", "10.0.1.1", max_rules=2)
 
 
@@ -269,8 +269,8 @@ def test_a_refusal_says_why(kwargs: dict[str, object], reason: str, text: str) -
     ],
 )
 def test_a_threshold_says_what_it_asks_for(changes: dict[str, object], text: str) -> None:
-    threshold = Threshold(evidence="initiated", min_bytes=50, directions=("outbound", "both"))
-    world = World(policy=replace(AUTOMATIC, thresholds=(threshold,)))
+    threshold = make_threshold(evidence="initiated", min_bytes=50, directions=("outbound", "both"))
+    world = World(policy=make_policy(thresholds=(threshold,)))
     world.tell(events.Sighted(replace(detection(), **changes)))  # type: ignore[arg-type]  # tables in tests give any type
     assert [refusal.detail for refusal in world.engine.refusals.values()] == [text]
 

@@ -11,7 +11,6 @@ import pytest
 from sentinel import limits
 from sentinel.capture import commands, events
 from sentinel.capture.engine import CaptureEngine
-from sentinel.capture.policy import Policy
 from sentinel.decide import loop as loop_module
 from sentinel.decide.loop import Loop
 from sentinel.detect.engine import Detector
@@ -19,6 +18,7 @@ from sentinel.detect.events import DetectionEvent
 from sentinel.errors import StoreError
 from sentinel.model import Capture, CaptureState, Indicator, Match, Now
 from tests.support.fabric import HOST, LISTED, FakeSwitch, leaf
+from tests.support.policies import make_policy
 from tests.support.web import capture as a_capture
 
 
@@ -59,7 +59,7 @@ def edges() -> FakeEdges:
 
 @pytest.fixture
 def loop(edges: FakeEdges) -> Iterator[Loop]:
-    engine = CaptureEngine(Policy("automatic", "10.0.0.70"), [leaf("leaf1", "10.0.1.1")], lambda _: False)
+    engine = CaptureEngine(make_policy(), [leaf("leaf1", "10.0.1.1")], lambda _: False)
     made = Loop(Detector(["10.0.0.0/8"]), engine, edges)
     edges.loop = made
     made.start([])
@@ -125,7 +125,7 @@ def test_a_detection_outlives_its_quiet_time_while_a_capture_hangs_on_it(
     edges: FakeEdges, ends: tuple[str, str]
 ) -> None:
     """Also where the capture began with the other end as the listed one, as both are."""
-    engine = CaptureEngine(Policy("automatic", "10.0.0.70"), [leaf("leaf1", "10.0.1.1")], lambda _: False)
+    engine = CaptureEngine(make_policy(), [leaf("leaf1", "10.0.1.1")], lambda _: False)
     loop = edges.loop = Loop(Detector(["10.0.0.0/8"], quiet_s=10), engine, edges, now=lambda: Now(100.0, 1_000.0))
     local_ip, listed_ip = ends
     loop.restore([a_capture(local_ip=local_ip, listed_ip=listed_ip, evidence_at=900.0, ends_at=5_000.0)])
@@ -173,7 +173,7 @@ def test_while_the_disk_is_full_a_repair_removes_and_does_not_install(edges: Fak
             return [record, bulk] if isinstance(event, events.Tick) else []
 
     heard: list[events.Event] = []
-    loop = Loop(Detector(["10.0.0.0/8"]), Repairing(Policy("automatic", "10.0.0.70"), [], lambda _: False), edges)
+    loop = Loop(Detector(["10.0.0.0/8"]), Repairing(make_policy(), [], lambda _: False), edges)
     edges.loop = loop
     edges.full = True
     loop.wish(events.Tick())
@@ -190,7 +190,7 @@ def test_while_the_disk_is_full_a_repair_removes_and_does_not_install(edges: Fak
 
 def test_more_matches_than_fit_are_counted(edges: FakeEdges, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_WAITING_MATCHES", 10)
-    engine = CaptureEngine(Policy("automatic", "10.0.0.70"), [], lambda _: False)
+    engine = CaptureEngine(make_policy(), [], lambda _: False)
     idle = Loop(Detector(["10.0.0.0/8"]), engine, edges)
     idle.post_matches(match(src=f"10.0.0.{n}") for n in range(25))
     assert idle.counters.matches_overflow == 15
@@ -223,7 +223,7 @@ def noting() -> Noting:
 @pytest.fixture
 def gathering(edges: FakeEdges, noting: Noting) -> Iterator[Loop]:
     """A loop that has seen HOST already, and has not started."""
-    made = Loop(noting, CaptureEngine(Policy("automatic", "10.0.0.70"), [], lambda _: False), edges)
+    made = Loop(noting, CaptureEngine(make_policy(), [], lambda _: False), edges)
     made.post_matches([match()])
     while made.step():
         pass

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
 from sentinel.detect.unlisted import detection_of
-from sentinel.model import FlowCount
+from sentinel.flowmodel import FlowCount
 
 
 def flow(src: str, dst: str, *, agent: str = "10.0.1.1", samples: int = 4, vni: int | None = None) -> FlowCount:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from sentinel.flowmodel import FlowAnswer, FlowKey, FlowQuery, FlowSums, FlowTest
 from sentinel.flows.query import answer
 from sentinel.flows.recent import Second
 from sentinel.limits import MAX_FIGURE
-from sentinel.model import FlowAnswer, FlowKey, FlowQuery, FlowSums, FlowTest
 from tests.support.flows import flow_count, flow_second
 
 WEB = flow_count(dst_port=443, bytes=500, packets=5, samples=5)

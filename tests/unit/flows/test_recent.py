@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last minute of flows: what was taken is found in its second, forgotten in time, and bounded."""
 
+from sentinel.flowmodel import FlowSums
 from sentinel.flows.recent import RecentFlows, Second
 from sentinel.limits import MAX_FIGURE
-from sentinel.model import FlowSums
 from tests.support.flows import flow_count, flows_of, taking
 
 

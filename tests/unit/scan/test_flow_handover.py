@@ -5,10 +5,10 @@
 import numpy as np
 import pytest
 
+from sentinel.flowmodel import FlowTaking
 from sentinel.flows.arrays import values
 from sentinel.handover import HandOver
 from sentinel.limits import MAX_FLOW_TABLES_WAITING
-from sentinel.model import FlowTaking
 from sentinel.scan.threads import Scanning
 from tests.bench import traffic
 from tests.support.traffic import blacklist

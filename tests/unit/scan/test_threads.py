@@ -11,9 +11,9 @@ import pytest
 from sentinel.blacklist.trie import Blacklist, Current
 from sentinel.compiled import VARIABLE, chosen
 from sentinel.errors import ConfigError
+from sentinel.flowmodel import FlowTaking
 from sentinel.flows.recent import RecentFlows
 from sentinel.limits import MAX_FLOWS
-from sentinel.model import FlowTaking
 from sentinel.receive.batches import receiver_of
 from sentinel.scan.threads import Scanning, prepare
 from sentinel.sflow.admission import Admission, AdmissionRule

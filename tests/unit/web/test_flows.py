@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sentinel.flowmodel import FlowAnswer, FlowQuery, FlowSums, FlowTest
 from sentinel.limits import MAX_FLOW_FILTER_VALUES, MAX_FLOW_QUERIES
-from sentinel.model import FlowAnswer, FlowQuery, FlowSums, FlowTest
 from sentinel.web.counters import WebCounters
 from sentinel.web.flowquery import KEYS, QUERY, parse
 from sentinel.web.guards import Guard

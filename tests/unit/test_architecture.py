@@ -66,7 +66,7 @@ PURE = [
     *("columns.py", "flows/arrays.py", "flows/query.py"),
     *(f"sflow/{name}.py" for name in ("datagram", "header", "records", "cursor", "tablespace")),
     *(f"blacklist/{name}.py" for name in ("differences", "overlap", "rules", "unpack", "trie", "formats/*")),
-    *("erspan/decapsulate.py", "report/eve.py", "capture/[!s]*", "capture/switchbook.py"),
+    *("erspan/decapsulate.py", "report/eve.py", "capture/[!sm]*", "capture/switchbook.py"),
 ]
 IMPURE_MODULES = {"socket", "time", "threading", "logging", "os", "subprocess", "requests", "flask", "random"}
 # inet_pton and inet_ntop are arithmetic that happens to live in the socket module.

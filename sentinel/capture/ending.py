@@ -189,7 +189,7 @@ class Ender:
         self._book.release(switch, rule)
         self._budget.drop(switch, track.capture.id)
         track.rate.uncounted(switch)
-        track.signs.pop(switch, None)
+        track.sightings.released(switch)
         track.retries.pop(switch, None)
         track.leaving.discard(switch)
         track.installed.pop(switch, None)

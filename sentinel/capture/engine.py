@@ -11,10 +11,11 @@ left alone.
 
 Every command to a switch is answered by exactly one event, in the order of the commands to that switch.
 
-This file hears events and passes them on: ``policy`` and ``planner`` answer questions, ``placing`` puts mirrors where
-they belong, ``outcomes`` hears what became of requests, ``reconcile`` compares, ``ending`` takes away, ``ledger`` keeps
-the captures, ``switchbook`` the switches, ``budget`` the load; ``eviction`` says who must go for whom,
-``probing`` which agents may be switches.
+This file receives events and passes them on: ``policy`` and ``planner`` answer questions, ``placing`` puts mirrors on
+switches, ``queue`` holds the captures that wait, ``vantage`` keeps mirrors where ``sightings`` show the pair,
+``outcomes`` takes the answers to requests, ``reconcile`` compares, ``ending`` takes away, ``restoring`` takes up an
+earlier run, ``ledger`` keeps the captures, ``switchbook`` the switches, ``budget`` the load; ``eviction`` chooses what
+ends to make room, ``probing`` the agents that may be switches.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,15 +27,17 @@ from sentinel import limits
 from sentinel.capture import commands, events
 from sentinel.capture.budget import Budget
 from sentinel.capture.ending import Ender
-from sentinel.capture.ledger import LIVE_MIRROR_STATES, Ledger, NewCaptures, Sign, Track
+from sentinel.capture.ledger import Ledger, NewCaptures, Track
 from sentinel.capture.outcomes import Outcomes
 from sentinel.capture.placing import Placer
 from sentinel.capture.policy import Policy, Protected, Refusal, flood, urgency, wanted
 from sentinel.capture.probing import Prober
 from sentinel.capture.reconcile import Reconciler
+from sentinel.capture.restoring import Restorer
 from sentinel.capture.rules import entry_count, is_ours
-from sentinel.capture.switchbook import LEASE_MARGIN_S, SwitchBook
-from sentinel.model import Capture, Detection, Mirror, MirrorState, Now, Switch, unordered
+from sentinel.capture.switchbook import SwitchBook
+from sentinel.capture.vantage import Vantage
+from sentinel.model import Capture, Detection, Now, Switch, unordered
 
 # A neighbour that is being resolved, a route that comes back: what keeps mirrors from arriving is often mended soon.
 LOOK_AGAIN_S = 5.0
@@ -53,8 +56,10 @@ class CaptureEngine:
         self.refusals = self._ledger.refusals
         self._ender = Ender(policy, self._ledger, self.book, self.budget)
         self._placer = Placer(policy, self._ledger, self.book, self.budget, self._ender)
-        self._reconciler = Reconciler(policy, self._ledger, self.book, self._placer, self._ender)
-        self._outcomes = Outcomes(policy, self._ledger, self.book, self._placer, self._ender)
+        self._vantage = Vantage(policy, self._ledger, self.book, self._placer, self._ender)
+        self._restorer = Restorer(policy, self._ledger, self.book, self.budget, self._ender)
+        self._reconciler = Reconciler(policy, self._ledger, self.book, self._placer, self._vantage, self._ender)
+        self._outcomes = Outcomes(policy, self._ledger, self.book, self._placer, self._vantage, self._ender)
         self._new = NewCaptures(policy.max_new_per_minute, limits.MAX_NEW_CAPTURES_PER_MINUTE)
         self._prober = Prober(self.book, self._ledger, agents_url_known)
         self._serial = 0
@@ -97,11 +102,7 @@ class CaptureEngine:
         """Take up the live captures of an earlier run, and the holds of those that ended. Nothing is written before a
         switch has said what it has."""
         self._ledger.out = []
-        for capture in captures:
-            if capture.state == "ended":
-                self._ender.restore_hold(capture, now)
-            else:
-                self._restore(capture, now)
+        self._restorer.restore(captures, now)
         self._ask_all(now)
         return self._ledger.out
 
@@ -159,7 +160,7 @@ class CaptureEngine:
             return
         if not self._placer.load(track, now):
             return
-        self._placer.seen(track, now)
+        self._vantage.seen(track, now)
         if not met:
             self._prober.ask_observers(detection, now)
         if track.capture.state == "queued" and (more_urgent or not met):
@@ -400,45 +401,12 @@ class CaptureEngine:
         elif question == "renew":
             self._ledger.out.append(commands.Renew(switch, self._placer.lease_s))
 
-    # --- switches and earlier runs ---------------------------------------------------------------
+    # --- switches -----------------------------------------------------------------------------
 
     def _add_switch(self, switch: Switch) -> None:
         self.book.add(switch)
         self.protected.add(switch.agents, f"is an agent of {switch.name}")
         self.protected.add((switch.erspan_source,), f"is the ERSPAN source of {switch.name}")
-
-    def _restore(self, capture: Capture, now: Now) -> None:
-        away = now.wall - capture.evidence_at
-        since = min(max(away, 0.0), self.policy.quiet_s)
-        # Both were stored by one clock; today's may be another, so it can only shorten what was left.
-        left = min(max(capture.ends_at - now.wall, 0.0), max(capture.ends_at - capture.evidence_at, 0.0))
-        track = Track(capture, None, now.mono - since, now.mono + left, now)
-        track.doubtful = away > self.policy.quiet_s + self.policy.lease_s + LEASE_MARGIN_S
-        self._ledger.add(track)
-        states = {mirror.state for mirror in capture.mirrors}
-        for mirror in capture.mirrors:
-            if mirror.state in LIVE_MIRROR_STATES:
-                self._restore_mirror(track, mirror, states, now)
-        self._ledger.wake(track, now.mono)
-
-    def _restore_mirror(self, track: Track, mirror: Mirror, states: set[MirrorState], now: Now) -> None:
-        if self.book.get(mirror.switch) is None:
-            self._ledger.count("switch_unknown")
-            mirrors = tuple(replace(m, state="ended") if m is mirror else m for m in track.capture.mirrors)
-            track.capture = replace(track.capture, mirrors=mirrors)
-            if not track.staying() and track.ending is None:
-                why = f"{mirror.switch} is no longer a switch of ours: its lease ends the rule"
-                track.capture = replace(track.capture, ending="switch_gone", ending_note=why)
-            return
-        self.book.hold(mirror.switch, mirror.rule, track.capture.id, now)
-        self.budget.carry(mirror.switch, track.capture.id, track.rate.bps)
-        track.unsure.add(mirror.switch)
-        track.signs[mirror.switch] = Sign(track.evidence)
-        if mirror.state == "removing":
-            track.leaving.add(mirror.switch)
-            self._ledger.mirror(track, mirror.switch, "failed")
-        elif mirror.state == "failed" and states & {"active", "installing"}:
-            track.leaving.add(mirror.switch)
 
 
 def _reason(detection: Detection) -> str:

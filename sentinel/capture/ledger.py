@@ -16,8 +16,8 @@ from sentinel.capture import commands
 from sentinel.capture.budget import Rate
 from sentinel.capture.counters import Counted, engine_counters
 from sentinel.capture.lifecycle import check_capture, check_mirror
-from sentinel.capture.planner import Seen
 from sentinel.capture.policy import Refusal, RefusalReason, Urgency
+from sentinel.capture.sightings import Sightings
 from sentinel.model import Capture, CaptureState, Detection, Ending, Mirror, MirrorState, Now
 
 LIVE_MIRROR_STATES = ("installing", "active", "removing", "failed")
@@ -36,15 +36,6 @@ class Retry:
     def later(self, now: Now) -> None:
         self.attempts += 1
         self.at = now.mono + min(RETRY_FIRST_S * 2 ** min(self.attempts - 1, 10), RETRY_LONGEST_S)
-
-
-@dataclass(slots=True)
-class Sign:
-    """When a switch last showed the pair; since then ``elsewhere`` samples at others, ``polls`` without a rise."""
-
-    at: float
-    elsewhere: int = 0
-    polls: int = 0
 
 
 class Track:
@@ -70,15 +61,11 @@ class Track:
         "placed",
         "queued_for",
         "rate",
-        "recent_at",
-        "recent_base",
-        "recent_before",
         "recorded",
         "retries",
         "retry_at",
         "scheduled",
-        "seen",
-        "signs",
+        "sightings",
         "unsure",
         "urgency",
     )
@@ -103,11 +90,7 @@ class Track:
         self.scheduled = NEVER
         self.doubtful = False
         self.rate = Rate()
-        self.signs: dict[str, Sign] = {}
-        self.seen: dict[str, Seen] = {}
-        self.recent_base: dict[str, Seen] = {}
-        self.recent_before: dict[str, Seen] = {}
-        self.recent_at = now.mono
+        self.sightings = Sightings(now)
 
     @property
     def ending(self) -> Ending | None:

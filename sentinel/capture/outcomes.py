@@ -8,6 +8,7 @@ from sentinel.capture.ledger import Ledger, Track
 from sentinel.capture.placing import Placer
 from sentinel.capture.policy import Policy
 from sentinel.capture.switchbook import SwitchBook
+from sentinel.capture.vantage import Vantage
 from sentinel.model import Mirror, Now
 
 Done = events.Installed | events.Removed
@@ -17,11 +18,14 @@ Failed = events.InstallFailed | events.RemoveFailed
 class Outcomes:
     """Hears the answers; ``placer`` and ``ender`` do what follows from them."""
 
-    def __init__(self, policy: Policy, ledger: Ledger, book: SwitchBook, placer: Placer, ender: Ender) -> None:
+    def __init__(
+        self, policy: Policy, ledger: Ledger, book: SwitchBook, placer: Placer, vantage: Vantage, ender: Ender
+    ) -> None:
         self._policy = policy
         self._ledger = ledger
         self._book = book
         self._placer = placer
+        self._vantage = vantage
         self._ender = ender
 
     def done(self, event: Done, now: Now) -> None:
@@ -55,7 +59,7 @@ class Outcomes:
         """``question``: it was our question that failed, not a change."""
         self._book.failed(switch, detail, now, question=question)
         if self._book.silent_s(switch, now) >= self._policy.lease_s:
-            self._placer.silent(switch, now)
+            self._vantage.silent(switch, now)
 
     # --- of one rule -----------------------------------------------------------------------------
 

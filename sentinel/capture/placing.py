@@ -1,40 +1,26 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where mirrors come to stand: placing, queueing, a second one, moving. The planner knows where."""
+"""Mirrors on their switches: placing, waiting for room, trying again, load. The planner knows where."""
 
-from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
 
 from sentinel.capture import commands, events
 from sentinel.capture.budget import Budget
 from sentinel.capture.ending import Ender
 from sentinel.capture.eviction import Evictor
-from sentinel.capture.ledger import NEVER, RETRY_LONGEST_S, Ledger, Sign, Track
-from sentinel.capture.planner import Seen, View, candidates, second_vantage, seen_by_switch, sees_both
+from sentinel.capture.ledger import NEVER, RETRY_LONGEST_S, Ledger, Track
+from sentinel.capture.planner import View, candidates
 from sentinel.capture.policy import Policy, Refusal
+from sentinel.capture.queue import Queue
 from sentinel.capture.rules import rule_lines, rule_name
 from sentinel.capture.switchbook import ENTRIES_PER_MIRROR, SwitchBook
 from sentinel.model import Detection, Mirror, Now, Switch
 
-# Samples elsewhere, and readings of the counter without a rise, before a pair is believed to have moved.
-MOVE_SAMPLES = 2
-MOVE_POLLS = 2
 QUEUE_CHECK_S = 30.0
-# The queue of those that wait for bit/s at the ERSPAN destination; no switch has this name.
-AT_DESTINATION = ""
-
-
-class Waiting(NamedTuple):
-    """A place in the queue: the most urgent first, of those the one that waits longest."""
-
-    urgency: tuple[int, ...]
-    since: float
-    capture_id: str
 
 
 class Placer:
-    """Knows who waits for which switch."""
+    """Puts mirrors where the planner says, or lets their captures wait."""
 
     def __init__(self, policy: Policy, ledger: Ledger, book: SwitchBook, budget: Budget, ender: Ender) -> None:
         self._policy = policy
@@ -43,7 +29,7 @@ class Placer:
         self._budget = budget
         self._ender = ender
         self._evictor = Evictor(policy, ledger, book, budget)
-        self._queues: dict[str, dict[str, Track]] = {}
+        self._queue = Queue(book, budget)
 
     @property
     def lease_s(self) -> int:
@@ -55,7 +41,7 @@ class Placer:
     def candidates(self, detection: Detection, excluded: set[str]) -> list[str] | Refusal:
         return candidates(detection, self._book.by_agent, self.view, excluded)
 
-    # --- the first place -------------------------------------------------------------------------
+    # --- places ----------------------------------------------------------------------------------
 
     def place(self, track: Track, now: Now) -> None:
         """Install where it is best and there is room, else queue."""
@@ -69,7 +55,7 @@ class Placer:
             if name in busy:
                 why = why or f"waits until {name} has removed its rule"
                 continue
-            shortage = self._shortage(track, name)
+            shortage = self.shortage(track, name)
             if shortage is None:
                 self._put(track, name, f"installing on {name}", now)
                 return
@@ -85,7 +71,7 @@ class Placer:
         had = [m.switch for m in track.capture.mirrors if self._book.get(m.switch) and m.switch not in track.excluded]
         return had[-1:] or Refusal("no_switch", "waits to be sampled again")
 
-    def _shortage(self, track: Track, name: str) -> str | None:
+    def shortage(self, track: Track, name: str) -> str | None:
         """What the switch, or the destination, has too little of for this mirror; ``None`` where it fits."""
         if rule_name(track.capture.id) in self._book.held(name):
             return None
@@ -101,10 +87,11 @@ class Placer:
             if mirror.switch != name and mirror.state == "failed":
                 self._ledger.count("replanned")
                 self._ender.leave(track, mirror.switch, f"{mirror.switch} failed; {note}", now)
-        self._install(track, name, note, now)
+        self.install(track, name, note, now)
 
-    def _install(self, track: Track, name: str, note: str, now: Now) -> None:
-        self._unqueue(track)
+    def install(self, track: Track, name: str, note: str, now: Now) -> None:
+        """Put the rule on this switch, whatever other mirrors there are."""
+        self._queue.drop(track)
         if not track.staying():
             track.placed = now.mono
         track.leaving.discard(name)
@@ -118,7 +105,7 @@ class Placer:
         self._ledger.mirror(track, name, "installing", attempts=mirror.attempts + 1)
         self._book.hold(name, mirror.rule, track.capture.id, now)
         self._budget.carry(name, track.capture.id, track.rate.bps)
-        track.signs[name] = Sign(now.mono)
+        track.sightings.mirrored(name)
         if track.capture.state == "active":
             self._ledger.record(track, None, now)
         else:
@@ -141,6 +128,13 @@ class Placer:
         track.capture = replace(track.capture, mirrors=(*older, mirror))
         return mirror
 
+    def move(self, track: Track, old: str, new: str, note: str, now: Now) -> None:
+        """Take the mirror from one switch and put it on another."""
+        self._ender.leave(track, old, note, now)
+        if track.capture.state == "active" and not any(m.state == "active" for m in track.staying()):
+            self._ledger.state(track, "installing", note, now)
+        self.install(track, new, note, now)
+
     # --- the queue -------------------------------------------------------------------------------
 
     def _wait(self, track: Track, why: str, names: "list[str] | tuple[()]", now: Now) -> None:
@@ -157,42 +151,12 @@ class Placer:
             self._ledger.state(track, "queued", why, now)
         elif track.capture.note != why:
             self._ledger.note(track, why, now)
-        self._enqueue(track, names)
-
-    def _enqueue(self, track: Track, names: Iterable[str]) -> None:
-        self._unqueue(track)
-        short = self._budget.short_in_all(track.rate.bps) > 0
-        track.queued_for = (*names, AT_DESTINATION) if short else tuple(names)
-        for name in track.queued_for:
-            self._queues.setdefault(name, {})[track.capture.id] = track
-
-    def _unqueue(self, track: Track) -> None:
-        for name in track.queued_for:
-            self._queues[name].pop(track.capture.id, None)
-        track.queued_for = ()
+        self._queue.put(track, names)
 
     def freed(self, now: Now) -> None:
-        """Give the rooms that came free to those who wait for them, before anybody new can take them.
-
-        What frees a switch frees the destination too, and those who wait for that are the scarcer good's."""
+        """Give the rooms that came free to the captures that wait for them, before a new one can take them."""
         switches, self._ender.freed = self._ender.freed, set()
-        for name in (AT_DESTINATION, *sorted(switches)):
-            queue = self._queues.get(name)
-            if queue and (name == AT_DESTINATION or self._book.get(name)):
-                self._serve(name, queue, now)
-
-    def _serve(self, name: str, queue: dict[str, Track], now: Now) -> None:
-        for capture_id in [i for i, t in queue.items() if t.capture.state != "queued" or t.ending]:
-            del queue[capture_id]
-        waiting = sorted(
-            Waiting(tuple(-n for n in track.urgency), track.created, capture_id) for capture_id, track in queue.items()
-        )
-        for place in waiting:
-            track = queue[place.capture_id]
-            if name == AT_DESTINATION and self._budget.short_in_all(track.rate.bps) > 0:
-                return
-            if name != AT_DESTINATION and self._book.room(name) < ENTRIES_PER_MIRROR:
-                return
+        for track in self._queue.next_for(switches):
             self.place(track, now)
 
     def _evict_for(self, track: Track, names: list[str], now: Now) -> bool:
@@ -238,7 +202,7 @@ class Placer:
         track.retry_at = now.mono + (QUEUE_CHECK_S if event.reason == "full" else 0.0)
         if event.reason == "full":
             self._ledger.state(track, "queued", event.detail, now)
-            self._enqueue(track, (event.switch,))
+            self._queue.put(track, (event.switch,))
         self._ledger.wake(track, track.retry_at)
 
     def retry(self, track: Track, now: Now) -> float:
@@ -252,118 +216,12 @@ class Placer:
                 if len(track.staying()) == 1:
                     self.place(track, now)
                 else:
-                    self._install(track, mirror.switch, track.capture.note, now)
+                    self.install(track, mirror.switch, track.capture.note, now)
                 return NEVER
         waits = track.capture.state in {"queued", "failed"} and not track.staying()
         if waits and track.retry_at <= now.mono:
             self.place(track, now)
         return track.retry_at if track.capture.state in {"queued", "failed"} else NEVER
-
-    def silent(self, switch: str, now: Now) -> None:
-        """The switch has not answered for a whole lease: its rules are gone, so the captures go where they are seen."""
-        for capture_id in list(self._book.held(switch).values()):
-            track = self._ledger.tracks[capture_id]
-            if track.ending or track.going(switch) or track.detection is None:
-                continue
-            names = self.candidates(track.detection, {*track.excluded, switch})
-            if isinstance(names, Refusal):
-                continue
-            name = names[0]
-            if (
-                self._book.trouble(name) is not None
-                or track.mirror_live(name)
-                or self._shortage(track, name) is not None
-            ):
-                continue
-            self._ledger.count("replanned")
-            self._move(track, switch, name, f"{switch} does not answer; moved to {name}", now)
-
-    # --- where the pair is seen ------------------------------------------------------------------
-
-    def seen(self, track: Track, now: Now) -> None:
-        """New samples: which switch they came from keeps its mirror, or asks for another."""
-        detection = track.detection
-        if detection is None:
-            return
-        fresh = self._fresh(track, detection, now)
-        for switch, sign in track.signs.items():
-            here = fresh.get(switch, Seen()).samples
-            if here > 0:
-                sign.at, sign.elsewhere, sign.polls = now.mono, 0, 0
-            else:
-                sign.elsewhere += sum(seen.samples for seen in fresh.values())
-        if len(track.seen) > 1 and track.capture.state == "active":
-            self._review_sides(track, now)
-
-    def _fresh(self, track: Track, detection: Detection, now: Now) -> dict[str, Seen]:
-        """What each switch saw since the last look; the window for the recent rolls with it."""
-        totals = seen_by_switch(detection.observers, self._book.by_agent)
-        before, track.seen = track.seen, totals
-        if now.mono - track.recent_at >= self._policy.lease_s:
-            track.recent_before, track.recent_base, track.recent_at = track.recent_base, totals, now.mono
-        return _grown(totals, before)
-
-    def _review_sides(self, track: Track, now: Now) -> None:
-        """A second mirror where the first shows one direction only, and none where one is enough."""
-        staying = track.staying()
-        if any(mirror.state != "active" for mirror in staying):
-            return
-        recent = _grown(track.seen, track.recent_before)
-        if len(staying) > 1:
-            enough = next((m.switch for m in staying if sees_both(m.switch, recent)), None)
-            if enough is not None:
-                spare = next(m.switch for m in staying if m.switch != enough)
-                self._ledger.count("second_dropped")
-                self._ender.leave(track, spare, f"mirrored by {enough}, which sees both directions", now)
-            return
-        self._second(track, staying[0].switch, recent, now)
-
-    def _second(self, track: Track, first: str, recent: dict[str, Seen], now: Now) -> None:
-        if track.detection is None or now.mono < track.retry_at:
-            return
-        names = self.candidates(track.detection, track.excluded)
-        able = [] if isinstance(names, Refusal) else names
-        name = second_vantage(first, recent, able)
-        if name is None or track.mirror_live(name) or self._book.trouble(name) is not None:
-            return
-        track.retry_at = now.mono + QUEUE_CHECK_S
-        shortage = self._shortage(track, name)
-        if shortage is not None:
-            self._ledger.count("second_no_room")
-            self._ledger.note(track, f"mirrored by {first}, one direction only: {shortage}", now)
-            return
-        self._ledger.count("second_placed")
-        self._install(track, name, f"a second mirror on {name}", now)
-
-    def counted_nothing(self, track: Track, switch: str, now: Now) -> None:
-        """The rule's counter stands still: when the pair is sampled elsewhere meanwhile, it has moved."""
-        sign = track.signs.get(switch)
-        if sign is None or sign.elsewhere < MOVE_SAMPLES or track.going(switch):
-            return
-        sign.polls += 1
-        if sign.polls < MOVE_POLLS or track.detection is None:
-            return
-        others = [m.switch for m in track.staying() if m.switch != switch]
-        if others:
-            if any(m.state != "active" for m in track.staying()):
-                return
-            self._ledger.count("second_dropped")
-            self._ender.leave(track, switch, f"{switch} does not see the pair any more", now)
-            return
-        names = self.candidates(track.detection, track.excluded)
-        recent = _grown(track.seen, track.recent_before)
-        able = [] if isinstance(names, Refusal) else [n for n in names if n != switch and n in recent]
-        name = next((n for n in able if recent[n].samples and not track.mirror_live(n)), None)
-        if name is None or self._shortage(track, name) is not None:
-            return
-        self._ledger.count("moved")
-        self._move(track, switch, name, f"the pair moved from {switch} to {name}", now)
-
-    def _move(self, track: Track, old: str, new: str, note: str, now: Now) -> None:
-        self._ender.leave(track, old, note, now)
-        if track.capture.state == "active" and not any(m.state == "active" for m in track.staying()):
-            self._ledger.state(track, "installing", note, now)
-        self._install(track, new, note, now)
 
     # --- load ------------------------------------------------------------------------------------
 
@@ -386,15 +244,3 @@ class Placer:
             self._budget.carry_everywhere(track.capture.id, tuple(m.switch for m in track.capture.mirrors), 0)
             if self._budget.over(switch) is None:
                 return
-
-
-def _grown(now: dict[str, Seen], before: dict[str, Seen]) -> dict[str, Seen]:
-    """What was added; a detection that began anew counts from nothing."""
-    grown = {}
-    for switch, seen in now.items():
-        old = before.get(switch)
-        if old is None or seen.outbound < old.outbound or seen.inbound < old.inbound:
-            grown[switch] = seen
-        elif seen != old:
-            grown[switch] = Seen(seen.outbound - old.outbound, seen.inbound - old.inbound)
-    return grown

@@ -16,17 +16,21 @@ from sentinel.capture.placing import Placer
 from sentinel.capture.policy import Policy
 from sentinel.capture.rules import is_ours
 from sentinel.capture.switchbook import SwitchBook
+from sentinel.capture.vantage import Vantage
 from sentinel.model import Mirror, Now
 
 
 class Reconciler:
     """Reads the answers to listings and renewals."""
 
-    def __init__(self, policy: Policy, ledger: Ledger, book: SwitchBook, placer: Placer, ender: Ender) -> None:
+    def __init__(
+        self, policy: Policy, ledger: Ledger, book: SwitchBook, placer: Placer, vantage: Vantage, ender: Ender
+    ) -> None:
         self._policy = policy
         self._ledger = ledger
         self._book = book
         self._placer = placer
+        self._vantage = vantage
         self._ender = ender
 
     def compare(self, switch: str, found: dict[str, events.RuleOnSwitch], now: Now) -> None:
@@ -103,15 +107,13 @@ class Reconciler:
             track.rate.counted(mirror.switch, there.bytes, now.mono)
         if there.packets == mirror.packets:
             if self._placer.load(track, now):
-                self._placer.counted_nothing(track, mirror.switch, now)
+                self._vantage.counted_nothing(track, mirror.switch, now)
             return
         rose = there.packets > mirror.packets or there.packets > 0
         self._ledger.mirror(track, mirror.switch, mirror.state, packets=there.packets, bytes=there.bytes or 0)
         if not rose or track.ending:
             return
-        sign = track.signs.get(mirror.switch)
-        if sign is not None:
-            sign.at, sign.elsewhere, sign.polls = now.mono, 0, 0
+        track.sightings.rose(mirror.switch)
         self.evidence(track, now)
         if track.rate.bps > self._policy.flood_bps:
             self._ender.flood(track, now)

@@ -376,6 +376,7 @@ def test_a_switch_that_left_the_inventory_ends_its_captures() -> None:
     [capture] = world.stored.values()
     assert capture.state == "ended"
     assert capture.ending == "switch_gone"
+    assert world.engine.counters["ended_switch_gone"] == 1
 
 
 def test_leases_are_renewed_in_bulk_every_third_of_them() -> None:

@@ -7,20 +7,35 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+# Test processes side by side; the lab and the bench need the machine to themselves.
+JOBS ?= auto
+KILLS ?= 500
+SEEDS ?= 200
 BENCH_ARGS ?=
 FUZZ_SECONDS ?= 60
 # What a set-up depends on: another version of these is installed, and compiled, anew.
 SOURCES := pyproject.toml setup.py $(wildcard sentinel/*/*.pyx sentinel/*/*.pxd sentinel/*/native/*.pxi)
 
-.PHONY: demo test unit lint types sim quality fuzz bench lab-qemu wheel shim clean
+.PHONY: demo test test-fast test-all unit lab lint types sim quality fuzz bench lab-qemu wheel shim clean
 
 demo: $(VENV)/.run ## a compromised host being caught, on an emulated fabric
 	@$(BIN)/sentinel demo $(DEMO_ARGS)
 
-test: $(VENV)/.test lint types unit ## everything: style, types, architecture, tests
+test-fast: $(VENV)/.test lint types ## while working: style, types, architecture, what needs no other process (3 minutes)
+	$(BIN)/pytest -n $(JOBS) tests/unit tests/property $(PYTEST_ARGS)
+
+test: $(VENV)/.test lint types unit ## before a commit: all that needs no namespaces and no quiet machine (15 minutes)
 
 unit: $(VENV)/.test shim
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(JOBS) -m "not lab and not bench" $(PYTEST_ARGS)
+
+test-all: test lab ## before a release: the lab, many kills, many seeds, long fuzzing too (90 minutes)
+	SENTINEL_KILLS=$(KILLS) $(BIN)/pytest tests/scenario/test_crashes.py $(PYTEST_ARGS)
+	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+	$(MAKE) fuzz FUZZ_SECONDS=600
+
+lab: $(VENV)/.test shim ## real agents and switches in namespaces, and tests at a large scale
+	$(BIN)/pytest -m "lab or bench" $(PYTEST_ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

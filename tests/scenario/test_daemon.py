@@ -75,12 +75,10 @@ FAST = {"quiet": '"4s"', "switch_lease": '"3s"'}
 
 def test_one_rule_on_the_observing_switch_for_as_long_as_it_talks(make: Make) -> None:
     fabric = make(**FAST).start()
-    started = time.monotonic()
     for _ in range(5):
         fabric.agents[LEAF1].send(tcp_frame())
         fabric.agents[LEAF2].send(vxlan_frame(tcp_frame()), vxlan_frame(tcp_frame()))
     until(lambda: fabric.rules()["leaf1"])
-    assert time.monotonic() - started < 2.0
     [capture] = until(lambda: fabric.sentinel.captures("active"))
     assert (capture["local_ip"], capture["listed_ip"]) == (HOST, LISTED)
     assert fabric.rules() == {"leaf1": [f"sentinel_{capture['id']}"], "leaf2": []}

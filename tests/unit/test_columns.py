@@ -49,7 +49,7 @@ def test_a_table_is_the_same_in_another_process() -> None:
     program = (
         "import sys\n"
         "from sentinel.columns import Table\n"
-        "from sentinel.model import FLOWS\n"
+        "from sentinel.flowmodel import FLOWS\n"
         "from tests.support.flows import flows_of\n"
         f"print(flows_of(Table(FLOWS, {table.rows}, sys.stdin.buffer.read())))\n"
     )

@@ -76,7 +76,7 @@ def test_the_only_name_of_the_outside_is_the_base_image() -> None:
 def answering(status: int) -> Iterator[int]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status if self.path == "/healthz" else 404)
+            self.send_response(status if self.path == "/livez" else 404)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:

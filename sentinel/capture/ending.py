@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sentinel import limits
-from sentinel.capture import commands
+from sentinel.capture import actions
 from sentinel.capture.budget import Budget
 from sentinel.capture.ledger import LIVE_MIRROR_STATES, NEVER, Ledger, Track
 from sentinel.capture.policy import Policy, Refusal, RefusalReason, rate_text
@@ -96,7 +96,7 @@ class Ender:
         if rule.hold is not None:
             hold_s = self._policy.longest_s if rule.hold == "longest" else OVERLOAD_HOLD_S
             self.holds.hold(track.pair, now.mono + hold_s, ending, why)
-        removals = [command for mirror in track.capture.mirrors for command in self._take(track, mirror)]
+        removals = [action for mirror in track.capture.mirrors for action in self._take(track, mirror)]
         if not self.finish_if_done(track, now) and track.capture.state != "queued":
             self._ledger.state(track, "removing", why, now)
         self._ledger.out += removals
@@ -116,14 +116,14 @@ class Ender:
         self._ledger.settle(track, note, now)
         self._ledger.out += removals
 
-    def _take(self, track: Track, mirror: Mirror) -> list[commands.Command]:
+    def _take(self, track: Track, mirror: Mirror) -> list[actions.Action]:
         track.retries.pop(mirror.switch, None)
         if mirror.state == "planned":
             self._ledger.mirror(track, mirror.switch, "ended")
         if mirror.state not in {"installing", "active", "failed"}:
             return []
         self._ledger.mirror(track, mirror.switch, "removing")
-        return [commands.Remove(mirror.switch, mirror.rule)]
+        return [actions.Remove(mirror.switch, mirror.rule)]
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class Ender:
 
     def retry(self, track: Track, now: Now) -> float:
         """Remove again what could not be removed; returns when to come back."""
-        removals: list[commands.Command] = []
+        removals: list[actions.Action] = []
         again = NEVER
         for mirror in track.capture.mirrors:
             if mirror.state != "failed" or not track.going(mirror.switch):
@@ -166,7 +166,7 @@ class Ender:
                 again = min(again, retry.at)
             else:
                 self._ledger.mirror(track, mirror.switch, "removing")
-                removals.append(commands.Remove(mirror.switch, mirror.rule))
+                removals.append(actions.Remove(mirror.switch, mirror.rule))
         if removals and track.ending and track.capture.state == "failed":
             self._ledger.state(track, "removing", track.capture.ending_note, now)
         self._ledger.out += removals

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Detections and answers of switches in, commands out. No I/O, no clock: ``handle(event, now)`` is all there is.
+"""Detections and answers of switches in, actions out. No I/O, no clock: ``handle(event, now)`` is all there is.
 
 Theory of operation. A capture is one pair; its mirrors are that pair's rule on one switch, or on two where one sees
 only one direction. Two clocks run: the capture's (``quiet`` without evidence, ``longest`` in all) and the switch's
@@ -9,7 +9,7 @@ as quiet before the switch was asked once more after ``quiet`` ran out. The swit
 here: what is missing there is installed again, what is ours there but unknown here is removed, what is another's is
 left alone.
 
-Every command to a switch is answered by exactly one event, in the order of the commands to that switch.
+Every action to a switch is answered by exactly one event, in the order of the actions to that switch.
 
 This file receives events and passes them on: ``policy`` and ``planner`` answer questions, ``placing`` puts mirrors on
 switches, ``queue`` holds the captures that wait, ``vantage`` keeps mirrors where ``sightings`` show the pair,
@@ -24,7 +24,7 @@ from hashlib import blake2s
 from typing import Any
 
 from sentinel import limits
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.budget import Budget
 from sentinel.capture.ending import Ender
 from sentinel.capture.ledger import Ledger, NewCaptures, Track
@@ -90,7 +90,7 @@ class CaptureEngine:
 
     # --- asked from outside ----------------------------------------------------------------------
 
-    def handle(self, event: events.Event, now: Now) -> list[commands.Command]:
+    def handle(self, event: events.Event, now: Now) -> list[actions.Action]:
         """One thing that happened; returns what to do about it, in order."""
         self._ledger.out = []
         self._handlers[type(event)](event, now)
@@ -98,7 +98,7 @@ class CaptureEngine:
             self._placer.freed(now)
         return self._ledger.out
 
-    def restore(self, captures: Iterable[Capture], now: Now) -> list[commands.Command]:
+    def restore(self, captures: Iterable[Capture], now: Now) -> list[actions.Action]:
         """Take up the live captures of an earlier run, and the holds of those that ended. Nothing is written before a
         switch has said what it has."""
         self._ledger.out = []
@@ -397,9 +397,9 @@ class CaptureEngine:
     def _ask(self, switch: str, now: Now) -> None:
         question = self.book.next_question(switch, now)
         if question == "list":
-            self._ledger.out.append(commands.List(switch))
+            self._ledger.out.append(actions.List(switch))
         elif question == "renew":
-            self._ledger.out.append(commands.Renew(switch, self._placer.lease_s))
+            self._ledger.out.append(actions.Renew(switch, self._placer.lease_s))
 
     # --- switches -----------------------------------------------------------------------------
 

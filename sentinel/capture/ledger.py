@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sentinel.capture import commands
+from sentinel.capture import actions
 from sentinel.capture.budget import Rate
 from sentinel.capture.counters import Counted, engine_counters
 from sentinel.capture.lifecycle import check_capture, check_mirror
@@ -122,14 +122,14 @@ class Track:
 
 
 class Ledger:
-    """``out`` collects the commands of the event under way; ``counters`` and ``refusals`` are for the screen."""
+    """``out`` collects the actions of the event under way; ``counters`` and ``refusals`` are for the screen."""
 
     def __init__(self) -> None:
         self.tracks: dict[str, Track] = {}
         self.by_pair: dict[tuple[str, str], Track] = {}
         self.counters = engine_counters()
         self.refusals: OrderedDict[str, Refusal] = OrderedDict()
-        self.out: list[commands.Command] = []
+        self.out: list[actions.Action] = []
         self._heap: list[tuple[float, int, str]] = []
         self._serial = 0
 
@@ -198,7 +198,7 @@ class Ledger:
             evidence_at=now.wall - (now.mono - track.evidence),
             ends_at=now.wall + (track.ends - now.mono),
         )
-        self.out.append(commands.Record(track.capture, previous))
+        self.out.append(actions.Record(track.capture, previous))
 
     # --- deadlines -------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What became of the changes that a switch was asked for, singly or in bulk: the rule is there, gone, or neither."""
 
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.ending import Ender
 from sentinel.capture.ledger import Ledger, Track
 from sentinel.capture.placing import Placer
@@ -73,7 +73,7 @@ class Outcomes:
         self._book.leased(event.switch, [event.rule], now)
         found = self._of_rule(event.switch, event.rule)
         if found is None:
-            self._ledger.out.append(commands.Remove(event.switch, event.rule))
+            self._ledger.out.append(actions.Remove(event.switch, event.rule))
             return
         self._ledger.count("installed" if event.changed else "adopted")
         track, mirror = found

@@ -4,7 +4,7 @@
 
 from dataclasses import replace
 
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.budget import Budget
 from sentinel.capture.ending import Ender
 from sentinel.capture.eviction import Evictor
@@ -110,7 +110,7 @@ class Placer:
             self._ledger.record(track, None, now)
         else:
             self._ledger.state(track, "installing", note, now)
-        self._ledger.out.append(commands.Install(name, mirror.rule, mirror.lines, self.lease_s))
+        self._ledger.out.append(actions.Install(name, mirror.rule, mirror.lines, self.lease_s))
 
     def plan(self, track: Track, switch: Switch) -> Mirror:
         """The exact rule, before anything is asked of the switch."""

@@ -5,7 +5,7 @@
 from collections.abc import Callable, Iterable
 
 from sentinel import limits
-from sentinel.capture import commands
+from sentinel.capture import actions
 from sentinel.capture.ledger import Ledger
 from sentinel.capture.switchbook import SwitchBook
 from sentinel.model import Detection, Now
@@ -30,7 +30,7 @@ class Prober:
                 continue
             if agent not in self._asked and self._book.may_probe(agent, now):
                 self._ledger.count("probed")
-                self._ledger.out.append(commands.Probe(agent))
+                self._ledger.out.append(actions.Probe(agent))
                 self._asked[agent] = {}
             waiting = self._asked.get(agent)
             if waiting is not None and len(waiting) < limits.MAX_DETECTIONS_PER_PROBE:

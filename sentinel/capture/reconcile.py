@@ -9,7 +9,7 @@ Other people's rules are not looked at: neither another owner's, nor names that 
 """
 
 from sentinel import limits
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.ending import Ender
 from sentinel.capture.ledger import Ledger, Track
 from sentinel.capture.placing import Placer
@@ -42,7 +42,7 @@ class Reconciler:
             mirror = track.mirror(switch)
             if mirror is not None and self._compare_one(track, mirror, there, now):
                 missing.append(track)
-        changes: list[commands.Install | commands.Remove] = []
+        changes: list[actions.Install | actions.Remove] = []
         for track in missing:
             mirror = track.mirror(switch)
             # A counter that was read after it in this comparison may have ended it.
@@ -51,10 +51,10 @@ class Reconciler:
         for rule in filter(is_ours, found):
             self._ledger.count("orphans_removed")
             self._book.orphan(switch, rule)
-            changes.append(commands.Remove(switch, rule))
+            changes.append(actions.Remove(switch, rule))
         self._send(switch, changes)
 
-    def _send(self, switch: str, changes: list[commands.Install | commands.Remove]) -> None:
+    def _send(self, switch: str, changes: list[actions.Install | actions.Remove]) -> None:
         """All of it in one request; singly where a bulk request has just failed."""
         if not changes:
             return
@@ -63,7 +63,7 @@ class Reconciler:
             return
         for start in range(0, len(changes), limits.MAX_BULK_CHANGES):
             self._ledger.count("bulk_repairs")
-            self._ledger.out.append(commands.Bulk(switch, tuple(changes[start : start + limits.MAX_BULK_CHANGES])))
+            self._ledger.out.append(actions.Bulk(switch, tuple(changes[start : start + limits.MAX_BULK_CHANGES])))
 
     def _compare_one(self, track: Track, mirror: Mirror, there: events.RuleOnSwitch | None, now: Now) -> bool:
         """Whether its rule is to be put there."""
@@ -90,14 +90,14 @@ class Reconciler:
             return True
         return False
 
-    def _restore(self, track: Track, mirror: Mirror, now: Now) -> commands.Install:
+    def _restore(self, track: Track, mirror: Mirror, now: Now) -> actions.Install:
         self._ledger.count("drift_restored")
         self._book.leased(mirror.switch, [mirror.rule], now)
         # Put there anew it counts from nothing: as many packets as before are a rise.
         self._ledger.mirror(track, mirror.switch, "installing", packets=0, bytes=0)
         if mirror.state == "active":
             self._ledger.settle(track, f"the rule was gone from {mirror.switch}; restoring it", now)
-        return commands.Install(mirror.switch, mirror.rule, mirror.lines, self._placer.lease_s)
+        return actions.Install(mirror.switch, mirror.rule, mirror.lines, self._placer.lease_s)
 
     def _counted(self, track: Track, mirror: Mirror, there: events.RuleOnSwitch, now: Now) -> None:
         """A counter that rose is evidence; one that fell was reset there, and what it shows since then is new."""

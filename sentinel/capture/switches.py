@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Talking with the shims: each command becomes one bounded HTTP request, each answer one event.
+"""Talking with the shims: each action becomes one bounded HTTP request, each answer one event.
 
 One request at a time per switch and in order; a switch that does not answer holds one worker, and after a few
-failures not even that: its circuit opens and commands fail at once until it is due for another try.
+failures not even that: its circuit opens and actions fail at once until it is due for another try.
 """
 
 import json
@@ -21,7 +21,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from sentinel import __version__, limits
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.counters import HTTP_OTHER, switch_counters
 from sentinel.errors import SwitchError
 from sentinel.model import Switch
@@ -71,18 +71,18 @@ class SwitchClient:
     def remove(self, rule: str) -> None:
         self._request("DELETE", f"/acl/{rule}", None)
 
-    def amend(self, changes: Iterable[commands.Install | commands.Remove]) -> tuple[events.Outcome, ...]:
+    def amend(self, changes: Iterable[actions.Install | actions.Remove]) -> tuple[events.Outcome, ...]:
         """Many changes at once; what became of each. A name that the answer does not mention failed."""
         asked = tuple(changes)
-        body = {c.rule: {"lines": c.lines, "ttl": c.ttl_s} if isinstance(c, commands.Install) else None for c in asked}
+        body = {c.rule: {"lines": c.lines, "ttl": c.ttl_s} if isinstance(c, actions.Install) else None for c in asked}
         answer = self._json("PATCH", "/acl/", body)
         done = {what: _names(answer.get(what), self.name) for what in ("installed", "unchanged", "removed")}
         failed = _mapping(answer.get("failed"), self.name)
         outcomes: list[events.Outcome] = []
         for change in asked:
-            if isinstance(change, commands.Remove) and change.rule in done["removed"]:
+            if isinstance(change, actions.Remove) and change.rule in done["removed"]:
                 outcomes.append(events.Removed(self.name, change.rule))
-            elif isinstance(change, commands.Install) and change.rule in done["installed"] | done["unchanged"]:
+            elif isinstance(change, actions.Install) and change.rule in done["installed"] | done["unchanged"]:
                 outcomes.append(events.Installed(self.name, change.rule, change.rule in done["installed"]))
             else:
                 row = _mapping(failed.get(change.rule, {}), self.name)
@@ -182,7 +182,7 @@ class SwitchClient:
 
 
 class SwitchPool:
-    """Carries out switch commands, in order per switch, and tells ``on_event`` exactly one event for each.
+    """Carries out switch actions, in order per switch, and tells ``on_event`` exactly one event for each.
 
     ``access``: credentials for all switches; ``url_of_agent``: the URL to probe for an agent that is in no inventory.
     """
@@ -198,7 +198,7 @@ class SwitchPool:
         self._on_event = on_event
         self._urls: dict[str, str] = {}
         self._clients: dict[str, SwitchClient] = {}
-        self._queues: dict[str, deque[commands.SwitchCommand]] = {}
+        self._queues: dict[str, deque[actions.SwitchAction]] = {}
         self._failures: dict[str, tuple[int, float]] = {}
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(limits.SWITCH_WORKERS, thread_name_prefix="switch")
@@ -209,17 +209,17 @@ class SwitchPool:
         with self._lock:
             self._urls[switch.name] = switch.url
 
-    def send(self, command: commands.SwitchCommand) -> None:
+    def send(self, action: actions.SwitchAction) -> None:
         """Queue behind what is already waiting for that switch."""
-        key = command.agent if isinstance(command, commands.Probe) else command.switch
+        key = action.agent if isinstance(action, actions.Probe) else action.switch
         with self._lock:
             if self._stopping:
                 return
             queue = self._queues.get(key)
             if queue is not None:
-                queue.append(command)
+                queue.append(action)
                 return
-            self._queues[key] = deque([command])
+            self._queues[key] = deque([action])
             self._workers.submit(self._drain, key)
 
     def stop(self) -> None:
@@ -239,44 +239,44 @@ class SwitchPool:
                 if not queue:
                     del self._queues[key]
                     return
-                command = queue.popleft()
-            self._on_event(self._carry_out(key, command))
+                action = queue.popleft()
+            self._on_event(self._carry_out(key, action))
 
-    def _carry_out(self, key: str, command: commands.SwitchCommand) -> events.Event:
+    def _carry_out(self, key: str, action: actions.SwitchAction) -> events.Event:
         started = time.monotonic()
         failures, retry_at = self._failures.get(key, (0, 0.0))
         try:
             if failures >= CIRCUIT_AFTER and started < retry_at:
                 raise SwitchError(key, "circuit_open", f"not asked: {failures} failures in a row")
-            event = self._ask(command)
+            event = self._ask(action)
         except SwitchError as error:
             self._count(f"failed_{error.reason}")
             if error.reason != "circuit_open" and not error.permanent:
                 self._failures[key] = (failures + 1, time.monotonic() + CIRCUIT_OPEN_S)
-            return _failure(command, error)
+            return _failure(action, error)
         except Exception as error:
-            # The engine counts on one event per command, whatever went wrong in here.
-            log.exception("command to %s failed in an unforeseen way", key)
+            # The engine counts on one event per action, whatever went wrong in here.
+            log.exception("action to %s failed in an unforeseen way", key)
             self._count("failed_internal")
-            return _failure(command, SwitchError(key, "internal", repr(error)))
+            return _failure(action, SwitchError(key, "internal", repr(error)))
         self._failures.pop(key, None)
-        self._count(f"{type(command).__name__.lower()}_ok")
+        self._count(f"{type(action).__name__.lower()}_ok")
         return event
 
-    def _ask(self, command: commands.SwitchCommand) -> events.Event:
-        match command:
-            case commands.Install(switch, rule, lines, ttl_s):
+    def _ask(self, action: actions.SwitchAction) -> events.Event:
+        match action:
+            case actions.Install(switch, rule, lines, ttl_s):
                 return events.Installed(switch, rule, self._client(switch).install(rule, lines, ttl_s))
-            case commands.Remove(switch, rule):
+            case actions.Remove(switch, rule):
                 self._client(switch).remove(rule)
                 return events.Removed(switch, rule)
-            case commands.Bulk(switch, changes):
+            case actions.Bulk(switch, changes):
                 return events.BulkAnswered(switch, self._client(switch).amend(changes))
-            case commands.Renew(switch, ttl_s):
+            case actions.Renew(switch, ttl_s):
                 return events.Renewed(switch, self._client(switch).renew(ttl_s))
-            case commands.List(switch):
+            case actions.List(switch):
                 return self._client(switch).list()
-            case commands.Probe(agent):
+            case actions.Probe(agent):
                 return self._probe(agent)
 
     def _probe(self, agent: str) -> events.Event:
@@ -306,22 +306,22 @@ class SwitchPool:
             self.counters[what if what in self.counters else HTTP_OTHER] += 1
 
 
-def _failure(command: commands.SwitchCommand, error: SwitchError) -> events.Event:
-    match command:
-        case commands.Install() | commands.Remove():
-            return _not_done(command, error)
-        case commands.Bulk(switch, changes):
+def _failure(action: actions.SwitchAction, error: SwitchError) -> events.Event:
+    match action:
+        case actions.Install() | actions.Remove():
+            return _not_done(action, error)
+        case actions.Bulk(switch, changes):
             # Of the request as a whole: it says nothing final of any single rule.
             whole = SwitchError(switch, error.reason, error.detail)
             return events.BulkAnswered(switch, tuple(_not_done(change, whole) for change in changes))
-        case commands.Probe(agent):
+        case actions.Probe(agent):
             return events.ProbeFailed(agent, error.detail)
-        case commands.Renew(switch) | commands.List(switch):
+        case actions.Renew(switch) | actions.List(switch):
             return events.SwitchFailed(switch, error.reason, error.detail)
 
 
-def _not_done(change: commands.Install | commands.Remove, error: SwitchError) -> events.Outcome:
-    if isinstance(change, commands.Install):
+def _not_done(change: actions.Install | actions.Remove, error: SwitchError) -> events.Outcome:
+    if isinstance(change, actions.Install):
         return events.InstallFailed(change.switch, change.rule, error.reason, error.detail, error.permanent)
     return events.RemoveFailed(change.switch, change.rule, error.reason, error.detail)
 

@@ -12,7 +12,7 @@ import dpkt
 import netaddr
 
 from sentinel.blacklist.trie import Blacklist
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.commands.options import config_option, settings_of
 from sentinel.compiled import chosen
@@ -100,7 +100,7 @@ def _try(
     for match in result.matches:
         for event in detector.observe(match, now.mono):
             todo = engine.handle(events.Sighted(event.detection), now)
-            records += [c for c in todo if isinstance(c, commands.Record)]
+            records += [c for c in todo if isinstance(c, actions.Record)]
     if not records:
         return None, "; ".join(refusal.detail for refusal in engine.refusals.values()) or "no capture was wanted"
     return records[-1].capture, ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from sentinel import limits
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.policy import Policy, Threshold
 from sentinel.capture.report import readings, switch_problems, switch_rows
@@ -47,7 +47,7 @@ class Fabric(Protocol):
     def inventory(self) -> Sequence[Switch]:
         """The switches that the settings name."""
 
-    def send(self, command: commands.SwitchCommand) -> None:
+    def send(self, action: actions.SwitchAction) -> None:
         """Queue a request; its answer comes as one event."""
 
     def is_probeable(self, agent: str) -> bool:
@@ -86,7 +86,7 @@ class Outward:
     def __init__(
         self,
         store: Store,
-        send: Callable[[commands.SwitchCommand], None],
+        send: Callable[[actions.SwitchAction], None],
         tell: Callable[[Event], None],
         tell_live: Callable[[Event], None],
     ) -> None:

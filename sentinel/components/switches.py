@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from sentinel import tokenfile
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.switches import Access, SwitchPool
 from sentinel.components.component import Component, Job
 from sentinel.config.settings import Settings
@@ -85,9 +85,9 @@ class Switches(Component):
     def jobs(self) -> Iterable[Job]:
         return (Job("shims", LOOK_UP_S, self._look_up_shims, at_start=True),)
 
-    def send(self, command: commands.SwitchCommand) -> None:
+    def send(self, action: actions.SwitchAction) -> None:
         """Queue a request; its answer comes as exactly one event."""
-        self._pool.send(command)
+        self._pool.send(action)
 
     def is_probeable(self, agent: str) -> bool:
         """Tell whether the settings name a URL for an agent outside the inventory."""

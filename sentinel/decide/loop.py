@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the Sentinel authors
 # SPDX-License-Identifier: Apache-2.0
-"""The one thread that decides: matches and answers go in, commands go out, in that order and never two at a time.
+"""The one thread that decides: matches and answers go in, actions go out, in that order and never two at a time.
 
 It dispatches and does not decide: the detector and the capture engine do. Per round it (1) lets them handle what
 arrived, (2) stores the captures that changed, (3) sends the requests whose intent is now on disk, (4) tells the world.
@@ -21,7 +21,7 @@ from functools import partial
 from typing import Protocol
 
 from sentinel import limits
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.detect.engine import Detector
 from sentinel.detect.events import DetectionEvent
@@ -61,7 +61,7 @@ class Edges(Protocol):
     def save(self, captures: Iterable[Capture]) -> None:
         """Store; raises ``StoreError``."""
 
-    def send(self, command: commands.SwitchCommand) -> None:
+    def send(self, action: actions.SwitchAction) -> None:
         """Hand a request to the switches; its event comes back through ``post``."""
 
     def tell_detection(self, event: DetectionEvent) -> None:
@@ -205,7 +205,7 @@ class Loop:
         """Whether requests were handed over."""
         with self.lock:
             now = self._now()
-            todo: list[commands.Command] = []
+            todo: list[actions.Action] = []
             for item in items:
                 if isinstance(item, Match):
                     todo += self._detected(self.detector.observe(item, now.mono), now)
@@ -219,13 +219,13 @@ class Loop:
                     todo += self.captures.handle(item, now)
             return self._carry_out(todo)
 
-    def _ask_again(self, now: Now) -> list[commands.Command]:
+    def _ask_again(self, now: Now) -> list[actions.Action]:
         """A batch that was matched with the old lists may have come behind the new ones: they are asked once more."""
         lookup, self._asked_again = self._asked_again, None
         return [] if lookup is None else self._detected(self.detector.delisted(lookup, now.mono), now)
 
-    def _detected(self, changes: list[DetectionEvent], now: Now) -> list[commands.Command]:
-        todo: list[commands.Command] = []
+    def _detected(self, changes: list[DetectionEvent], now: Now) -> list[actions.Action]:
+        todo: list[actions.Action] = []
         for event in changes:
             detection = event.detection
             if event.kind in {"closed", "delisted"}:
@@ -236,30 +236,30 @@ class Loop:
                 self._untold.append(partial(self._edges.tell_detection, event))
         return todo
 
-    def _carry_out(self, todo: list[commands.Command]) -> bool:
+    def _carry_out(self, todo: list[actions.Action]) -> bool:
         """Whether requests were handed over."""
         requests = False
-        for command in todo:
-            if isinstance(command, commands.Record):
-                self._unsaved[command.capture.id] = command.capture
-                self._pin(command.capture)
-                if command.previous_state is not None:
-                    self._untold.append(partial(self._edges.tell_capture, command.capture, command.previous_state))
+        for action in todo:
+            if isinstance(action, actions.Record):
+                self._unsaved[action.capture.id] = action.capture
+                self._pin(action.capture)
+                if action.previous_state is not None:
+                    self._untold.append(partial(self._edges.tell_capture, action.capture, action.previous_state))
         stored = self._save()
-        for command in todo:
-            if isinstance(command, commands.Record):
+        for action in todo:
+            if isinstance(action, actions.Record):
                 continue
             requests = True
             if stored:
-                self._edges.send(command)
+                self._edges.send(action)
             else:
-                self._send_unstored(command)
+                self._send_unstored(action)
         return requests
 
-    def _send_unstored(self, command: commands.SwitchCommand) -> None:
+    def _send_unstored(self, action: actions.SwitchAction) -> None:
         """Without the intent on disk a crash would leave a rule that nobody remembers; the rest is asked for."""
-        for each in commands.one_by_one(command):
-            if isinstance(each, commands.Install):
+        for each in actions.one_by_one(action):
+            if isinstance(each, actions.Install):
                 self.counters.installs_withheld += 1
                 self.post(events.InstallFailed(each.switch, each.rule, "store", self.store_error, permanent=False))
             else:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sentinel import limits
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.store import Store, sqlite_url
 from sentinel.model import Capture, Now, Switch
@@ -46,14 +46,14 @@ class Fleet:
     def pass_time(self, seconds: float) -> None:
         self.now = Now(self.now.mono + seconds, self.now.wall + seconds)
 
-    def carry_out(self, todo: list[commands.Command]) -> None:
+    def carry_out(self, todo: list[actions.Action]) -> None:
         waiting = list(todo)
         while waiting:
-            command = waiting.pop()
-            if isinstance(command, commands.Record):
-                self.stored[command.capture.id] = self.unsaved[command.capture.id] = command.capture
-            elif not isinstance(command, commands.Probe):
-                event = self.switches[command.switch].execute(command, self.now.mono)
+            action = waiting.pop()
+            if isinstance(action, actions.Record):
+                self.stored[action.capture.id] = self.unsaved[action.capture.id] = action.capture
+            elif not isinstance(action, actions.Probe):
+                event = self.switches[action.switch].execute(action, self.now.mono)
                 waiting += self.engine.handle(event, self.now)
 
     def tell(self, event: events.Event) -> None:
@@ -132,7 +132,7 @@ def test_a_restart_with_ten_thousand_live_captures_is_ready_in_three_seconds_and
 
     assert len(stored) == len(live) >= CAPTURES
     assert ready < 3.0
-    assert {type(command) for command in todo} == {commands.List}
+    assert {type(action) for action in todo} == {actions.List}
     for switch in fleet.switches.values():
         switch.requests.clear()
     fleet.carry_out(todo)
@@ -140,6 +140,6 @@ def test_a_restart_with_ten_thousand_live_captures_is_ready_in_three_seconds_and
         fleet.pass_time(1.0)
         fleet.tell(events.Tick())
     asked = {type(c) for switch in fleet.switches.values() for c in switch.requests}
-    assert asked == {commands.List, commands.Renew}
+    assert asked == {actions.List, actions.Renew}
     assert {name: switch.writes for name, switch in fleet.switches.items()} == writes
     assert {c.state for c in fleet.engine.live()} == {"active"}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.switches import Access, SwitchClient
 from tests.support import cl_acltool
 from tests.support.netns import Namespaces, why_no_lab
@@ -291,13 +291,13 @@ def test_the_daemons_own_client_repairs_with_one_amendment(shim: Shim) -> None:
     with contextlib.closing(client):
         outcomes = client.amend(
             [
-                commands.Install("sw", "sentinel_missing", tuple(acl("10.0.0.3")), 100),
-                commands.Install("sw", "sentinel_wide", ("[iptables]", rule("10.0.0.0/24")), 100),
-                commands.Remove("sw", "sentinel_orphan"),
-                commands.Remove("sw", "sentinel_absent"),
+                actions.Install("sw", "sentinel_missing", tuple(acl("10.0.0.3")), 100),
+                actions.Install("sw", "sentinel_wide", ("[iptables]", rule("10.0.0.0/24")), 100),
+                actions.Remove("sw", "sentinel_orphan"),
+                actions.Remove("sw", "sentinel_absent"),
             ]
         )
-        again = client.amend([commands.Install("sw", "sentinel_missing", tuple(acl("10.0.0.3")), 100)])
+        again = client.amend([actions.Install("sw", "sentinel_missing", tuple(acl("10.0.0.3")), 100)])
     missing, wide, *gone = outcomes
     assert missing == events.Installed("sw", "sentinel_missing", changed=True)
     assert isinstance(wide, events.InstallFailed)

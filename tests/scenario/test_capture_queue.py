@@ -4,7 +4,7 @@
 
 from dataclasses import replace
 
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.policy import Policy
 from sentinel.model import Detection, Indicator
 from tests.support.fabric import LISTED, FakeSwitch, World, detection, leaf, observer
@@ -161,7 +161,7 @@ def test_the_room_of_an_orphan_that_goes_is_given_away_at_once() -> None:
     world = World([ONE_PAIR])
     orphan = events.RuleOnSwitch(0, 0, True, ())
     removal = world.engine.handle(events.Listed("leaf1", {"sentinel_cdead00000000": orphan}, False, 100), world.now)
-    assert removal == [commands.Remove("leaf1", "sentinel_cdead00000000")]
+    assert removal == [actions.Remove("leaf1", "sentinel_cdead00000000")]
     world.sight()
     assert world.states() == ["queued"]
     world.tell(events.Removed("leaf1", "sentinel_cdead00000000"))
@@ -269,12 +269,12 @@ def test_what_only_an_unknown_agent_saw_is_captured_without_another_sample() -> 
 def test_a_detection_that_ended_meanwhile_or_whose_agent_is_no_switch_is_not_kept() -> None:
     world = World(agents=["10.0.5.5", "10.0.5.6"])
     unheard = world.engine.handle(events.Sighted(detection(observers=[observer("10.0.5.5")])), world.now)
-    assert unheard == [commands.Probe("10.0.5.5")]
+    assert unheard == [actions.Probe("10.0.5.5")]
     world.tell(events.DetectionEnded(detection(), delisted=True))
     world.switches["10.0.5.5"] = FakeSwitch("10.0.5.5")
     world.tell(world.switches["10.0.5.5"].execute(unheard[0], world.mono))  # type: ignore[arg-type]  # a Probe
     world.switches["10.0.5.6"] = FakeSwitch("10.0.5.6", fault="connection")
     world.sight(observers=[observer("10.0.5.6")])
     world.switches["10.0.5.6"].fault = ""
-    world.tell(world.switches["10.0.5.6"].execute(commands.Probe("10.0.5.6"), world.mono))
+    world.tell(world.switches["10.0.5.6"].execute(actions.Probe("10.0.5.6"), world.mono))
     assert world.rules() == {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.model import Indicator, Switch
 from tests.support.fabric import DESTINATION, HOST, LISTED, World, detection, leaf, observer, spine
 from tests.support.policies import make_policy, make_threshold
@@ -157,11 +157,11 @@ def test_a_restart_with_live_captures_writes_nothing() -> None:
     world.sight(local="10.0.0.11", observers=[observer("10.0.1.2")])
     before = {name: (s.writes, dict(s.rules)) for name, s in world.switches.items()}
     world.run(30)
-    commands_before = len(world.commands)
+    actions_before = len(world.actions)
     world.start()
     world.run(60)
     assert {name: (s.writes, dict(s.rules)) for name, s in world.switches.items()} == before
-    assert not [c for c in world.commands[commands_before:] if isinstance(c, commands.Install | commands.Remove)]
+    assert not [c for c in world.actions[actions_before:] if isinstance(c, actions.Install | actions.Remove)]
     assert world.states() == ["active", "active"]
 
 
@@ -225,7 +225,7 @@ def test_a_dead_switch_is_asked_again_with_growing_pauses_and_installed_when_it_
     world.sight()
     world.run(120)
     assert world.states() in (["failed"], ["installing"])
-    installs = [c for c in world.switches["leaf1"].requests if isinstance(c, commands.Install)]
+    installs = [c for c in world.switches["leaf1"].requests if isinstance(c, actions.Install)]
     assert 4 <= len(installs) <= 9
     world.switches["leaf1"].fault = ""
     world.run(61)
@@ -321,7 +321,7 @@ def test_dry_run_pushes_nothing_whoever_asks() -> None:
     world.tell(events.Approved(capture.id, "ada"))
     world.tell(events.StartRequested(detection(local="10.0.0.11"), "ada"))
     world.run(700)
-    assert not [c for s in world.switches.values() for c in s.requests if isinstance(c, commands.Install)]
+    assert not [c for s in world.switches.values() for c in s.requests if isinstance(c, actions.Install)]
     assert {c.state for c in world.stored.values()} == {"ended"}
 
 
@@ -340,10 +340,10 @@ def test_new_captures_per_minute_are_bounded_per_switch() -> None:
 def test_an_agent_outside_the_inventory_becomes_a_switch_when_its_shim_answers() -> None:
     world = World(agents=["10.0.5.5"])
     world.sight(observers=[replace(observer("10.0.5.5"), sender_is_agent=False)])
-    assert not [c for c in world.commands if isinstance(c, commands.Probe)]
+    assert not [c for c in world.actions if isinstance(c, actions.Probe)]
     world.sight(observers=[observer("10.0.5.5")])
     world.sight(observers=[observer("10.0.5.5")])
-    assert [c for c in world.commands if isinstance(c, commands.Probe)] == [commands.Probe("10.0.5.5")]
+    assert [c for c in world.actions if isinstance(c, actions.Probe)] == [actions.Probe("10.0.5.5")]
     assert list(world.rules()) == ["10.0.5.5"]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.model import Observer
 from tests.support.fabric import HOST, LISTED, FakeSwitch, World, detection, leaf, observer
 from tests.support.policies import make_policy
@@ -29,7 +29,7 @@ def two_mirrors() -> World:
     return world
 
 
-def asked(switch: FakeSwitch, kind: type[commands.SwitchCommand]) -> int:
+def asked(switch: FakeSwitch, kind: type[actions.SwitchAction]) -> int:
     return sum(isinstance(request, kind) for request in switch.requests)
 
 
@@ -43,7 +43,7 @@ def test_a_second_mirror_that_is_refused_leaves_the_capture_active(fault: str) -
     world.run(2)
     world.switches["leaf2"].fault = fault
     world.sight(observers=[side("10.0.1.1", 4, 0), side("10.0.1.2", 0, 3)])
-    assert asked(world.switches["leaf2"], commands.Install) == 1
+    assert asked(world.switches["leaf2"], actions.Install) == 1
     assert world.states() == ["active"]
     assert ("active", "failed") not in {(old, new) for _, old, new in world.history}
 
@@ -126,7 +126,7 @@ def test_a_switch_that_is_full_over_and_over_is_asked_now_and_then_and_the_captu
     assert world.states() == ["queued"]
     assert world.engine.live()[0].note
     assert switch.rules == {}
-    assert 2 <= asked(switch, commands.Install) <= 12
+    assert 2 <= asked(switch, actions.Install) <= 12
     assert len(switch.requests) <= 60
     switch.no_room = False
     world.run(40)
@@ -138,7 +138,7 @@ def test_what_a_full_switch_does_not_take_goes_to_another_observer() -> None:
     world.switches["leaf1"].no_room = True
     world.sight(observers=[observer("10.0.1.1", 9), observer("10.0.1.9", 5)])
     world.run(300)
-    assert asked(world.switches["leaf1"], commands.Install) <= 12
+    assert asked(world.switches["leaf1"], actions.Install) <= 12
     assert world.states() in (["active"], ["queued"])
 
 
@@ -155,7 +155,7 @@ def test_a_removal_whose_answer_was_lost_is_asked_again_and_then_ended() -> None
     assert world.states() == ["failed"]
     world.run(5)
     assert world.states() == ["failed"], "nobody has said that it is gone"
-    assert asked(switch, commands.Remove) > 1
+    assert asked(switch, actions.Remove) > 1
     switch.mute = False
     world.run(60)
     assert [c.state for c in world.stored.values()] == ["ended"]
@@ -172,16 +172,16 @@ def test_the_lease_of_a_rule_that_is_gone_is_not_prolonged_by_the_renewal_of_oth
     switch = world.switches["leaf1"]
     execute = switch.execute
 
-    def answers_of_removals_are_lost(command: commands.SwitchCommand, mono: float) -> events.Event:
-        switch.mute = isinstance(command, commands.Remove)
-        return execute(command, mono)
+    def answers_of_removals_are_lost(action: actions.SwitchAction, mono: float) -> events.Event:
+        switch.mute = isinstance(action, actions.Remove)
+        return execute(action, mono)
 
     monkeypatch.setattr(switch, "execute", answers_of_removals_are_lost)
     stopped = world.engine.live()[0]
     world.tell(events.StopRequested(stopped.id, "ada"))
-    renewals = asked(switch, commands.Renew)
+    renewals = asked(switch, actions.Renew)
     world.run(AUTOMATIC.lease_s + 120)
-    assert asked(switch, commands.Renew) > renewals
+    assert asked(switch, actions.Renew) > renewals
     assert world.stored[stopped.id].state == "ended"
     assert world.engine.counters["ended_by_lease"] == 1
     assert world.states() == ["active"]
@@ -197,9 +197,9 @@ def test_a_rule_that_may_be_there_is_read_before_its_capture_ends_as_quiet(
     switch = world.switches["leaf1"]
     execute = switch.execute
 
-    def answers_of_installs_are_lost(command: commands.SwitchCommand, mono: float) -> events.Event:
-        switch.mute = isinstance(command, commands.Install) and not answered
-        return execute(command, mono)
+    def answers_of_installs_are_lost(action: actions.SwitchAction, mono: float) -> events.Event:
+        switch.mute = isinstance(action, actions.Install) and not answered
+        return execute(action, mono)
 
     monkeypatch.setattr(switch, "execute", answers_of_installs_are_lost)
     world.run(590)
@@ -219,7 +219,7 @@ def test_a_rule_that_is_being_put_back_when_quiet_runs_out_is_waited_for() -> No
     world.mono += AUTOMATIC.quiet_s
     world.wall += AUTOMATIC.quiet_s
     todo = world.engine.handle(events.Listed("leaf1", {}, False, 100), world.now)
-    assert [c.rule for c in todo if isinstance(c, commands.Install)] == [capture.mirrors[0].rule]
+    assert [c.rule for c in todo if isinstance(c, actions.Install)] == [capture.mirrors[0].rule]
     world.mono += 1.0
     world.wall += 1.0
     world.engine.handle(events.Tick(), world.now)
@@ -253,7 +253,7 @@ def test_a_removal_that_fails_while_a_question_is_under_way_asks_no_second_quest
     world = World()
     world.sight()
     [capture] = world.engine.live()
-    [question] = [c for c in world.engine.handle(events.Reconcile(), world.now) if isinstance(c, commands.List)][:1]
+    [question] = [c for c in world.engine.handle(events.Reconcile(), world.now) if isinstance(c, actions.List)][:1]
     assert question.switch == "leaf1"
     failed = events.RemoveFailed("leaf1", capture.mirrors[0].rule, "timeout", "timeout")
     world.engine.handle(events.StopRequested(capture.id, "ada"), world.now)
@@ -262,6 +262,6 @@ def test_a_removal_that_fails_while_a_question_is_under_way_asks_no_second_quest
     questions = [
         c
         for c in world.engine.handle(events.Tick(), world.now)
-        if isinstance(c, commands.List | commands.Renew) and c.switch == "leaf1"
+        if isinstance(c, actions.List | actions.Renew) and c.switch == "leaf1"
     ]
     assert questions == []

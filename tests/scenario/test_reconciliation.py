@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sentinel import limits
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from tests.support.fabric import LISTED, FakeRule, FakeSwitch, World, detection, leaf, observer
 from tests.support.policies import make_policy
 
@@ -44,8 +44,8 @@ def drifted(world: World, switch: FakeSwitch) -> None:
     world.tell(events.Reconcile())
 
 
-def changes(switch: FakeSwitch) -> list[commands.SwitchCommand]:
-    return [c for c in switch.requests if isinstance(c, commands.Install | commands.Remove | commands.Bulk)]
+def changes(switch: FakeSwitch) -> list[actions.SwitchAction]:
+    return [c for c in switch.requests if isinstance(c, actions.Install | actions.Remove | actions.Bulk)]
 
 
 def as_stored(world: World, switch: FakeSwitch) -> bool:
@@ -57,9 +57,9 @@ def test_all_that_differs_goes_into_one_request() -> None:
     world, switch = captured(5)
     drifted(world, switch)
     [bulk] = changes(switch)
-    assert isinstance(bulk, commands.Bulk)
+    assert isinstance(bulk, actions.Bulk)
     assert sorted(type(change).__name__ for change in bulk.changes) == ["Install"] * 5 + ["Remove"] * 2
-    assert {change.ttl_s for change in bulk.changes if isinstance(change, commands.Install)} == {120}
+    assert {change.ttl_s for change in bulk.changes if isinstance(change, actions.Install)} == {120}
     assert switch.writes == 1
     assert as_stored(world, switch)
     assert world.states() == ["active"] * 5
@@ -75,7 +75,7 @@ def test_nothing_is_sent_where_nothing_differs() -> None:
         world.tell(events.Reconcile())
         world.start()
         world.run(100)
-    assert {type(request) for request in switch.requests} == {commands.List, commands.Renew}
+    assert {type(request) for request in switch.requests} == {actions.List, actions.Renew}
     assert switch.writes == 0
 
 
@@ -87,21 +87,21 @@ def test_what_was_captured_while_the_daemon_was_away_is_repaired_in_one_request(
         world.stored[capture.id] = replace(capture, state="installing", mirrors=mirrors)
     switch.rules.clear()
     world.start()
-    assert [type(change) for change in changes(switch)] == [commands.Bulk]
+    assert [type(change) for change in changes(switch)] == [actions.Bulk]
     assert world.states() == ["active"] * 4
 
 
 def test_a_request_under_way_is_neither_repeated_nor_undone() -> None:
     world, switch = captured(3)
-    asked: list[commands.Command] = []
+    asked: list[actions.Action] = []
     asked += world.engine.handle(events.Sighted(detection(local="10.0.0.90")), world.now)
     stopped = world.engine.live()[0]
     asked += world.engine.handle(events.StopRequested(stopped.id, "ada"), world.now)
-    [new] = [c for c in asked if isinstance(c, commands.Install)]
-    [old] = [c for c in asked if isinstance(c, commands.Remove)]
+    [new] = [c for c in asked if isinstance(c, actions.Install)]
+    [old] = [c for c in asked if isinstance(c, actions.Remove)]
     still_there = events.RuleOnSwitch(0, 0, True, switch.rules[old.rule].lines)
     answer = world.engine.handle(events.Listed("leaf1", {old.rule: still_there}, False, 100), world.now)
-    [bulk] = [c for c in answer if isinstance(c, commands.Bulk)]
+    [bulk] = [c for c in answer if isinstance(c, actions.Bulk)]
     assert {change.rule for change in bulk.changes} == set(switch.rules) - {old.rule}
     assert new.rule not in {change.rule for change in bulk.changes}
 
@@ -142,11 +142,11 @@ def test_what_a_counter_ended_in_the_same_look_is_not_restored() -> None:
     asked = [
         change
         for c in answer
-        if isinstance(c, commands.Install | commands.Remove | commands.Bulk)
-        for change in commands.one_by_one(c)
+        if isinstance(c, actions.Install | actions.Remove | actions.Bulk)
+        for change in actions.one_by_one(c)
     ]
-    assert commands.Remove("leaf1", gone.mirrors[0].rule) in asked
-    assert not [c for c in asked if isinstance(c, commands.Install) and c.rule == gone.mirrors[0].rule]
+    assert actions.Remove("leaf1", gone.mirrors[0].rule) in asked
+    assert not [c for c in asked if isinstance(c, actions.Install) and c.rule == gone.mirrors[0].rule]
 
 
 def test_a_restored_rule_that_counts_as_many_packets_as_before_is_evidence() -> None:
@@ -171,12 +171,12 @@ def test_an_older_shim_that_knows_no_bulk_request_is_repaired_one_by_one() -> No
     world.run(5)
     assert as_stored(world, switch)
     assert world.states() == ["active"] * 5
-    assert [isinstance(change, commands.Bulk) for change in changes(switch)].count(True) == 1
+    assert [isinstance(change, actions.Bulk) for change in changes(switch)].count(True) == 1
     assert world.engine.counters["bulk_repairs_failed"] == 1
     switch.requests.clear()
     switch.no_bulk = False
     drifted(world, switch)
-    assert [type(change) for change in changes(switch)] == [commands.Bulk]
+    assert [type(change) for change in changes(switch)] == [actions.Bulk]
     assert as_stored(world, switch)
 
 
@@ -186,10 +186,10 @@ def test_a_bulk_request_that_fails_as_a_whole_ends_and_excludes_nothing(fault: s
     found = {"sentinel_cdead0000": events.RuleOnSwitch(0, 0, True, ("[iptables]",))}
     switch.rules = {"theirs": THEIRS, "by_hand": BY_HAND}
     answer = world.engine.handle(events.Listed("leaf1", found, False, 100), world.now)
-    [bulk] = [c for c in answer if isinstance(c, commands.Bulk)]
+    [bulk] = [c for c in answer if isinstance(c, actions.Bulk)]
     outcomes = tuple(
         events.InstallFailed("leaf1", change.rule, fault, fault, permanent=False)
-        if isinstance(change, commands.Install)
+        if isinstance(change, actions.Install)
         else events.RemoveFailed("leaf1", change.rule, fault, fault)
         for change in bulk.changes
     )
@@ -198,7 +198,7 @@ def test_a_bulk_request_that_fails_as_a_whole_ends_and_excludes_nothing(fault: s
     assert world.engine.book.trouble("leaf1") is not None
     world.tell(events.SwitchFailed("leaf1", fault, fault))
     world.run(3)
-    assert commands.List("leaf1") in switch.requests, "asked again soon: it failed twice, not seven times"
+    assert actions.List("leaf1") in switch.requests, "asked again soon: it failed twice, not seven times"
     world.run(5)
     assert world.states() == ["active"] * 5
     assert as_stored(world, switch)
@@ -208,10 +208,10 @@ def test_a_lost_answer_leaves_no_second_rule_and_needs_no_second_commit() -> Non
     world, switch = captured(5)
     switch.mute = True
     switch.rules.clear()
-    lost = commands.Bulk(
+    lost = actions.Bulk(
         "leaf1",
         tuple(
-            commands.Install("leaf1", m.rule, m.lines, 120) for capture in world.engine.live() for m in capture.mirrors
+            actions.Install("leaf1", m.rule, m.lines, 120) for capture in world.engine.live() for m in capture.mirrors
         ),
     )
     empty = world.engine.handle(events.Listed("leaf1", {}, False, 100), world.now)
@@ -253,7 +253,7 @@ def test_more_than_one_body_may_hold_comes_in_several(monkeypatch: pytest.Monkey
     monkeypatch.setattr(limits, "MAX_BULK_CHANGES", 3)
     world, switch = captured(5)
     drifted(world, switch)
-    assert [len(c.changes) for c in changes(switch) if isinstance(c, commands.Bulk)] == [3, 3, 1]
+    assert [len(c.changes) for c in changes(switch) if isinstance(c, actions.Bulk)] == [3, 3, 1]
     assert as_stored(world, switch)
 
 
@@ -264,4 +264,4 @@ def test_what_a_person_installed_with_our_token_takes_room_as_other_peoples_rule
     for host in hosts(2):
         world.sight(local=host)
     assert world.states() == ["active", "queued"]
-    assert not [c for c in world.switches["leaf1"].requests if isinstance(c, commands.Install)][1:]
+    assert not [c for c in world.switches["leaf1"].requests if isinstance(c, actions.Install)][1:]

@@ -5,7 +5,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.decide.loop import Loop
 from sentinel.detect.engine import Detector
@@ -128,14 +128,14 @@ class Daemon:
         self._world.store(list(captures))
         self._burn()
 
-    def send(self, command: commands.SwitchCommand) -> None:
-        self._world.invariants.sent(command)
-        agent = command.agent if isinstance(command, commands.Probe) else command.switch
+    def send(self, action: actions.SwitchAction) -> None:
+        self._world.invariants.sent(action)
+        agent = action.agent if isinstance(action, actions.Probe) else action.switch
         switch = self._world.switch_called(agent)
         wire = self.wires.get(switch.name)
         if wire is None:
             wire = self.wires[switch.name] = self._world.new_wire(switch)
-        wire.send(command)
+        wire.send(action)
         self._burn()
 
     def tell_detection(self, event: DetectionEvent) -> None:

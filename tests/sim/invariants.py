@@ -4,7 +4,7 @@
 
 from typing import TYPE_CHECKING
 
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.policy import wanted
 from sentinel.capture.rules import RULE_PREFIX
@@ -46,13 +46,13 @@ class Invariants:
         """Look at every event the engine handles."""
         handle = engine.handle
 
-        def watched(event: events.Event, now: Now) -> list[commands.Command]:
+        def watched(event: events.Event, now: Now) -> list[actions.Action]:
             todo = handle(event, now)
             if isinstance(event, events.Sighted):
                 self._visible(engine, event)
             if isinstance(event, events.Renewed | events.Installed | events.BulkAnswered):
                 self._load(engine, event.switch)
-            if sum(isinstance(command, commands.Bulk) for command in todo) > isinstance(
+            if sum(isinstance(action, actions.Bulk) for action in todo) > isinstance(
                 event, events.Listed | events.Renewed
             ):
                 raise self.broken(f"more than one bulk request for one {type(event).__name__}")
@@ -88,21 +88,21 @@ class Invariants:
         elif capture.state in {"queued", "failed", "pending"} and not capture.note:
             raise self.broken(f"{capture.id} is {capture.state} and nobody says why")
 
-    def sent(self, command: commands.SwitchCommand) -> None:
+    def sent(self, action: actions.SwitchAction) -> None:
         """Intent is stored before the request."""
-        changes = commands.one_by_one(command)
-        named = {change.rule for change in changes if isinstance(change, commands.Install | commands.Remove)}
-        if isinstance(command, commands.Bulk) and (
-            len(named) < len(changes) or {change.switch for change in command.changes} != {command.switch}
+        changes = actions.one_by_one(action)
+        named = {change.rule for change in changes if isinstance(change, actions.Install | actions.Remove)}
+        if isinstance(action, actions.Bulk) and (
+            len(named) < len(changes) or {change.switch for change in action.changes} != {action.switch}
         ):
-            raise self.broken(f"a bulk request to {command.switch} names a rule twice, or another switch's")
+            raise self.broken(f"a bulk request to {action.switch} names a rule twice, or another switch's")
         for change in changes:
-            if isinstance(change, commands.Install):
+            if isinstance(change, actions.Install):
                 self._intended(change)
-            if isinstance(change, commands.Install | commands.Renew) and change.ttl_s > self._world.policy.lease_s:
+            if isinstance(change, actions.Install | actions.Renew) and change.ttl_s > self._world.policy.lease_s:
                 raise self.broken(f"a lease of {change.ttl_s} s is asked for, longer than switch_lease")
 
-    def _intended(self, install: commands.Install) -> None:
+    def _intended(self, install: actions.Install) -> None:
         capture = self._world.stored.get(install.rule.removeprefix(RULE_PREFIX))
         if capture is None or capture.state == "ended":
             raise self.broken(f"{install.rule} is asked for, but no live capture is stored")
@@ -149,41 +149,41 @@ class Invariants:
 
     # --- the switches' side ----------------------------------------------------------------------
 
-    def executed(self, switch: SimSwitch, command: commands.SwitchCommand) -> None:
+    def executed(self, switch: SimSwitch, action: actions.SwitchAction) -> None:
         self.checks += 1
         if switch.foreign != self._foreign.setdefault(switch.name, dict(switch.foreign)):
             raise self.broken(f"other people's rules on {switch.name} were touched")
-        for change in commands.one_by_one(command):
+        for change in actions.one_by_one(action):
             self._changed(switch, change)
 
-    def _changed(self, switch: SimSwitch, command: commands.SwitchCommand) -> None:
+    def _changed(self, switch: SimSwitch, action: actions.SwitchAction) -> None:
         world = self._world
-        if isinstance(command, commands.Remove) and (
-            not command.rule.startswith(RULE_PREFIX) or command.rule in switch.foreign
+        if isinstance(action, actions.Remove) and (
+            not action.rule.startswith(RULE_PREFIX) or action.rule in switch.foreign
         ):
-            raise self.broken(f"{command.rule} on {switch.name} is not ours to remove")
-        if not isinstance(command, commands.Install):
+            raise self.broken(f"{action.rule} on {switch.name} is not ours to remove")
+        if not isinstance(action, actions.Install):
             return
-        self._narrow(switch, command)
+        self._narrow(switch, action)
         if switch.entries() > switch.allowed:
             raise self.broken(f"{switch.entries()} entries on {switch.name}, allowed {switch.allowed}")
-        capture = world.stored.get(command.rule.removeprefix(RULE_PREFIX))
-        if command.rule in switch.rules and (capture is None or capture.state == "ended"):
-            self._orphans[switch.name, command.rule] = world.mono
+        capture = world.stored.get(action.rule.removeprefix(RULE_PREFIX))
+        if action.rule in switch.rules and (capture is None or capture.state == "ended"):
+            self._orphans[switch.name, action.rule] = world.mono
 
-    def _narrow(self, switch: SimSwitch, command: commands.Install) -> None:
+    def _narrow(self, switch: SimSwitch, action: actions.Install) -> None:
         """No rule wider than its pair, never two rules for one pair and direction on one switch."""
-        capture = self._world.stored.get(command.rule.removeprefix(RULE_PREFIX))
+        capture = self._world.stored.get(action.rule.removeprefix(RULE_PREFIX))
         try:
-            asked = directions(command.lines)
+            asked = directions(action.lines)
         except ValueError as error:
-            raise self.broken(f"{command.rule}: {error} is not one host to one host") from error
+            raise self.broken(f"{action.rule}: {error} is not one host to one host") from error
         ends = (capture.local_ip, capture.listed_ip) if capture else None
         if capture and sorted(asked) != sorted((ends, ends[::-1])):  # type: ignore[index,type-var]  # not None here
-            raise self.broken(f"{command.rule} mirrors {asked}, its capture is of {ends}")
+            raise self.broken(f"{action.rule} mirrors {asked}, its capture is of {ends}")
         protected = self._world.protected
         if any(src in protected or dst in protected for src, dst in asked):
-            raise self.broken(f"{command.rule} mirrors a protected host")
+            raise self.broken(f"{action.rule} mirrors a protected host")
         seen: set[tuple[str, str]] = set()
         for rule in switch.rules.values():
             for way in directions(rule.lines):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.model import Switch
 
 OWNER = "sentinel"
@@ -41,9 +41,9 @@ def directions(lines: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def not_done(change: commands.Install | commands.Remove, switch: str, reason: str) -> events.Outcome:
+def not_done(change: actions.Install | actions.Remove, switch: str, reason: str) -> events.Outcome:
     """A request for it failed, and who knows whether it was carried out."""
-    if isinstance(change, commands.Install):
+    if isinstance(change, actions.Install):
         return events.InstallFailed(switch, change.rule, reason, reason, permanent=False)
     return events.RemoveFailed(switch, change.rule, reason, reason)
 
@@ -121,14 +121,14 @@ class SimSwitch:
 
     # --- its shim --------------------------------------------------------------------------------
 
-    def execute(self, command: commands.SwitchCommand, mono: float) -> events.Event:
+    def execute(self, action: actions.SwitchAction, mono: float) -> events.Event:
         self.sweep(mono)
-        match command:
-            case commands.Install() | commands.Remove():
-                return self._change(command, mono)
-            case commands.Bulk(_, changes):
+        match action:
+            case actions.Install() | actions.Remove():
+                return self._change(action, mono)
+            case actions.Bulk(_, changes):
                 return events.BulkAnswered(self.called, self._bulk(changes, mono))
-            case commands.Renew(_, ttl_s):
+            case actions.Renew(_, ttl_s):
                 self._first_deadline = deadline = mono - self.booted_at + ttl_s
                 for rule in self.rules.values():
                     rule.deadline = deadline
@@ -136,7 +136,7 @@ class SimSwitch:
                 return events.Renewed(
                     self.called, {n: events.RuleOnSwitch(r.packets, r.octets) for n, r in self.rules.items()}
                 )
-            case commands.List():
+            case actions.List():
                 if self.list_fault:
                     return events.SwitchFailed(self.called, "nonsense", self.list_fault)
                 self.read_at = mono
@@ -145,11 +145,11 @@ class SimSwitch:
                     n: events.RuleOnSwitch(r.packets, r.octets, r.owner == OWNER, r.lines) for n, r in both.items()
                 }
                 return events.Listed(self.called, rules, True, self.own_limit, self.unreachable)
-            case commands.Probe(agent):
+            case actions.Probe(agent):
                 found = Switch(agent, (agent,), f"https://{agent}:8443", agent, max_rules=self.allowed, ipv6=True)
                 return events.SwitchFound(found)
 
-    def _bulk(self, changes: tuple[commands.Install | commands.Remove, ...], mono: float) -> tuple[events.Outcome, ...]:
+    def _bulk(self, changes: tuple[actions.Install | actions.Remove, ...], mono: float) -> tuple[events.Outcome, ...]:
         """One commit; each change has its own outcome, but where nothing can be committed none is made."""
         whole = self.bulk_fault or (self.install_fault if self.install_fault == "http_503" else "")
         if whole:
@@ -159,8 +159,8 @@ class SimSwitch:
         self.writes = min(self.writes, before + 1)
         return outcomes
 
-    def _change(self, change: commands.Install | commands.Remove, mono: float) -> events.Outcome:
-        if isinstance(change, commands.Install):
+    def _change(self, change: actions.Install | actions.Remove, mono: float) -> events.Outcome:
+        if isinstance(change, actions.Install):
             return self._install(change.rule, change.lines, change.ttl_s, mono)
         if self.rules.pop(change.rule, None):
             self.writes += 1

@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.policy import Policy
 from sentinel.model import Capture
@@ -211,11 +211,11 @@ class World:
         self._wires += 1
         return Wire(self, switch, self.rng(f"wire {self._wires}"))
 
-    def execute(self, switch: SimSwitch, command: commands.SwitchCommand) -> events.Event:
-        event = switch.execute(command, self.mono)
-        self.invariants.executed(switch, command)
-        for change in commands.one_by_one(command):
-            if isinstance(change, commands.Install) and change.rule in switch.rules:
+    def execute(self, switch: SimSwitch, action: actions.SwitchAction) -> events.Event:
+        event = switch.execute(action, self.mono)
+        self.invariants.executed(switch, action)
+        for change in actions.one_by_one(action):
+            if isinstance(change, actions.Install) and change.rule in switch.rules:
                 self.traffic.truth.installed(switch.name, change.rule, switch.rules[change.rule], self.mono)
         return event
 

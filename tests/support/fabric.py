@@ -5,7 +5,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.capture.policy import Policy
 from sentinel.model import Capture, Detection, Indicator, Now, Observer, Switch
@@ -15,7 +15,7 @@ LISTED = "198.51.100.7"
 HOST = "10.0.0.10"
 DESTINATION = "10.0.0.70"
 # Of one event in these small fabrics.
-MOST_COMMANDS = 2_000
+MOST_ACTIONS = 2_000
 
 
 @dataclass
@@ -40,7 +40,7 @@ class FakeSwitch:
     fault: str = ""
     mute: bool = False
     writes: int = 0
-    requests: list[commands.SwitchCommand] = field(default_factory=list)
+    requests: list[actions.SwitchAction] = field(default_factory=list)
     ipv6: bool = False
     unreachable: str | None = None
     no_bulk: bool = False
@@ -66,48 +66,48 @@ class FakeSwitch:
                 hit.append(name)
         return hit
 
-    def execute(self, command: commands.SwitchCommand, mono: float) -> events.Event:
-        self.requests.append(command)
+    def execute(self, action: actions.SwitchAction, mono: float) -> events.Event:
+        self.requests.append(action)
         self.expire(mono)
         if self.fault:
-            return self._fail(command, self.fault)
-        if self.no_bulk and isinstance(command, commands.Bulk):
-            return self._fail(command, "http_405")
-        event = self._do(command, mono)
-        return self._fail(command, "timeout") if self.mute else event
+            return self._fail(action, self.fault)
+        if self.no_bulk and isinstance(action, actions.Bulk):
+            return self._fail(action, "http_405")
+        event = self._do(action, mono)
+        return self._fail(action, "timeout") if self.mute else event
 
-    def _do(self, command: commands.SwitchCommand, mono: float) -> events.Event:
-        match command:
-            case commands.Install() | commands.Remove():
-                return self._change(command, mono)
-            case commands.Bulk(_, changes):
+    def _do(self, action: actions.SwitchAction, mono: float) -> events.Event:
+        match action:
+            case actions.Install() | actions.Remove():
+                return self._change(action, mono)
+            case actions.Bulk(_, changes):
                 before = self.writes
                 outcomes = tuple(self._change(change, mono) for change in changes)
                 self.writes = min(self.writes, before + 1)
                 return events.BulkAnswered(self.name, outcomes)
-            case commands.Renew(_, ttl_s):
+            case actions.Renew(_, ttl_s):
                 ours = {n: r for n, r in self.rules.items() if r.owner == "sentinel"}
                 for rule_there in ours.values():
                     rule_there.deadline = mono + ttl_s
                 return events.Renewed(self.name, {n: events.RuleOnSwitch(r.packets, r.bytes) for n, r in ours.items()})
-            case commands.List():
+            case actions.List():
                 rules = {
                     n: events.RuleOnSwitch(r.packets, r.bytes, r.owner == "sentinel", r.lines)
                     for n, r in self.rules.items()
                 }
                 return events.Listed(self.name, rules, self.ipv6, self.max_rules, self.unreachable)
-            case commands.Probe(agent):
+            case actions.Probe(agent):
                 return events.SwitchFound(Switch(agent, (agent,), f"https://{agent}:8443", agent))
 
-    def _change(self, change: commands.Install | commands.Remove, mono: float) -> events.Outcome:
-        if isinstance(change, commands.Install):
+    def _change(self, change: actions.Install | actions.Remove, mono: float) -> events.Outcome:
+        if isinstance(change, actions.Install):
             return self._install(change, change.rule, change.lines, mono + change.ttl_s)
         self.writes += self.rules.pop(change.rule, None) is not None
         return events.Removed(self.name, change.rule)
 
-    def _install(self, command: commands.Install, rule: str, lines: tuple[str, ...], deadline: float) -> events.Outcome:
+    def _install(self, action: actions.Install, rule: str, lines: tuple[str, ...], deadline: float) -> events.Outcome:
         if self.refusing:
-            return self._not_done(command, "http_400")
+            return self._not_done(action, "http_400")
         old = self.rules.get(rule)
         entries = sum(len(r.lines) - 1 for n, r in self.rules.items() if n != rule) + len(lines) - 1
         if entries > self.max_rules or (self.no_room and old is None):
@@ -119,19 +119,19 @@ class FakeSwitch:
         self.rules[rule] = FakeRule(lines, deadline)
         return events.Installed(self.name, rule, changed=True)
 
-    def _fail(self, command: commands.SwitchCommand, reason: str) -> events.Event:
-        match command:
-            case commands.Install() | commands.Remove():
-                return self._not_done(command, reason)
-            case commands.Bulk(_, changes):
+    def _fail(self, action: actions.SwitchAction, reason: str) -> events.Event:
+        match action:
+            case actions.Install() | actions.Remove():
+                return self._not_done(action, reason)
+            case actions.Bulk(_, changes):
                 return events.BulkAnswered(self.name, tuple(self._not_done(change, reason) for change in changes))
-            case commands.Probe(agent):
+            case actions.Probe(agent):
                 return events.ProbeFailed(agent, reason)
-            case commands.Renew() | commands.List():
+            case actions.Renew() | actions.List():
                 return events.SwitchFailed(self.name, reason, reason)
 
-    def _not_done(self, change: commands.Install | commands.Remove, reason: str) -> events.Outcome:
-        if isinstance(change, commands.Install):
+    def _not_done(self, change: actions.Install | actions.Remove, reason: str) -> events.Outcome:
+        if isinstance(change, actions.Install):
             return events.InstallFailed(self.name, change.rule, reason, reason, permanent=reason == "http_400")
         return events.RemoveFailed(self.name, change.rule, reason, reason)
 
@@ -174,7 +174,7 @@ def detection(
 
 
 class World:
-    """Engine, fake switches and a clock; every command is carried out at once unless the switch is at fault."""
+    """Engine, fake switches and a clock; every action is carried out at once unless the switch is at fault."""
 
     def __init__(
         self, switches: Iterable[Switch] = (), *, policy: Policy | None = None, agents: Iterable[str] = ()
@@ -192,7 +192,7 @@ class World:
         self.wall = 1_700_000_000.0
         self.stored: dict[str, Capture] = {}
         self.history: list[tuple[str, str, str]] = []
-        self.commands: list[commands.Command] = []
+        self.actions: list[actions.Action] = []
         self.start()
 
     def start(self) -> None:
@@ -225,25 +225,25 @@ class World:
     def states(self) -> list[str]:
         return [c.state for c in self.engine.live()]
 
-    def _carry_out(self, todo: list[commands.Command]) -> None:
+    def _carry_out(self, todo: list[actions.Action]) -> None:
         queue = list(todo)
-        begun = len(self.commands)
+        begun = len(self.actions)
         while queue:
-            command = queue.pop(0)
-            self.commands.append(command)
-            assert len(self.commands) - begun < MOST_COMMANDS, "answers and requests chase one another without end"
-            if isinstance(command, commands.Record):
-                self.stored[command.capture.id] = command.capture
-                if command.previous_state:
-                    self.history.append((command.capture.id, command.previous_state, command.capture.state))
+            action = queue.pop(0)
+            self.actions.append(action)
+            assert len(self.actions) - begun < MOST_ACTIONS, "answers and requests chase one another without end"
+            if isinstance(action, actions.Record):
+                self.stored[action.capture.id] = action.capture
+                if action.previous_state:
+                    self.history.append((action.capture.id, action.previous_state, action.capture.state))
                 continue
-            name = command.agent if isinstance(command, commands.Probe) else command.switch
+            name = action.agent if isinstance(action, actions.Probe) else action.switch
             switch = self.switches.setdefault(name, FakeSwitch(name))
-            for change in commands.one_by_one(command):
-                if isinstance(change, commands.Install):
+            for change in actions.one_by_one(action):
+                if isinstance(change, actions.Install):
                     stored = [m for c in self.stored.values() for m in c.mirrors if m.rule == change.rule]
                     assert stored, "intent is stored before the request"
-            queue += self.engine.handle(switch.execute(command, self.mono), self.now)
+            queue += self.engine.handle(switch.execute(action, self.mono), self.now)
 
 
 def leaf(name: str, agent: str, max_rules: int = 100, *, ipv6: bool = False) -> Switch:

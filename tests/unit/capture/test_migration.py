@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import pytest
 
-from sentinel.capture import commands
+from sentinel.capture import actions
 from sentinel.capture.ending import ENDINGS
 from sentinel.capture.migration import ending_of_1
 from sentinel.capture.store import SCHEMA_VERSION, Store, sqlite_url
@@ -68,23 +68,21 @@ def world(path: Path) -> World:
     made.stored = {capture.id: capture for capture in captures(path)}
     for name, rules in THEN["rules"].items():
         made.switches[name].rules = {rule: FakeRule(tuple(lines), 1e9) for rule, lines in rules.items()}
-    made.commands.clear()
+    made.actions.clear()
     made.start()
     return made
 
 
 def writes(world: World) -> list[list[str]]:
-    changes = [
-        change for c in world.commands if not isinstance(c, commands.Record) for change in commands.one_by_one(c)
-    ]
-    return [[type(c).__name__, c.switch, c.rule] for c in changes if isinstance(c, commands.Install | commands.Remove)]
+    changes = [change for c in world.actions if not isinstance(c, actions.Record) for change in actions.one_by_one(c)]
+    return [[type(c).__name__, c.switch, c.rule] for c in changes if isinstance(c, actions.Install | actions.Remove)]
 
 
 # --- version 1 -----------------------------------------------------------------------------------
 
 
 def test_captures_of_version_1_are_adopted_without_a_write_to_any_switch(world: World) -> None:
-    assert [type(c) for c in world.commands if isinstance(c, commands.List)]
+    assert [type(c) for c in world.actions if isinstance(c, actions.List)]
     assert writes(world) == THEN["at_once"] == []
     active = {c.local_ip for c in world.engine.live() if c.state == "active"}
     assert active == {"10.0.0.20", "10.0.0.22"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sentinel import limits
-from sentinel.capture import commands, events, switches
+from sentinel.capture import actions, events, switches
 from sentinel.capture.rules import rule_lines
 from sentinel.capture.switches import Access, SwitchClient, SwitchPool
 from sentinel.errors import SwitchError
@@ -98,13 +98,13 @@ def test_requests_are_those_of_the_contract(shim: Shim, client: SwitchClient) ->
 
 
 AMENDMENT = (
-    commands.Install("leaf1", "sentinel_c1", ("[iptables]", "-A x"), 120),
-    commands.Install("leaf1", "sentinel_c2", ("[iptables]", "-A y"), 120),
-    commands.Install("leaf1", "sentinel_c3", ("[iptables]", "-A z"), 120),
-    commands.Install("leaf1", "sentinel_c4", ("[iptables]", "-A z"), 120),
-    commands.Install("leaf1", "sentinel_c5", ("[iptables]", "-A z"), 120),
-    commands.Remove("leaf1", "sentinel_c6"),
-    commands.Remove("leaf1", "sentinel_c7"),
+    actions.Install("leaf1", "sentinel_c1", ("[iptables]", "-A x"), 120),
+    actions.Install("leaf1", "sentinel_c2", ("[iptables]", "-A y"), 120),
+    actions.Install("leaf1", "sentinel_c3", ("[iptables]", "-A z"), 120),
+    actions.Install("leaf1", "sentinel_c4", ("[iptables]", "-A z"), 120),
+    actions.Install("leaf1", "sentinel_c5", ("[iptables]", "-A z"), 120),
+    actions.Remove("leaf1", "sentinel_c6"),
+    actions.Remove("leaf1", "sentinel_c7"),
 )
 
 
@@ -284,8 +284,8 @@ def test_commands_to_one_switch_keep_their_order_and_give_one_event_each(
 ) -> None:
     shim.reply = lambda *_: (200, b'{"renewed": {}, "acls": {}}', 0.01)
     for number in range(10):
-        pool.send(commands.Install("leaf1", f"r{number}", (), 1))
-        pool.send(commands.Remove("leaf1", f"r{number}"))
+        pool.send(actions.Install("leaf1", f"r{number}", (), 1))
+        pool.send(actions.Remove("leaf1", f"r{number}"))
     answers = heard.wait(20)
     expected: list[events.Event] = []
     for number in range(10):
@@ -298,7 +298,7 @@ def test_a_bulk_request_that_fails_as_a_whole_says_nothing_final_of_any_rule(
     shim: Shim, pool: SwitchPool, heard: Heard, status: int
 ) -> None:
     shim.reply = lambda *_: (status, b'{"error": "no"}', 0.0)
-    pool.send(commands.Bulk("leaf1", AMENDMENT))
+    pool.send(actions.Bulk("leaf1", AMENDMENT))
     [event] = heard.wait(1)
     assert isinstance(event, events.BulkAnswered)
     assert [getattr(o, "rule", "") for o in event.outcomes] == [change.rule for change in AMENDMENT]
@@ -311,8 +311,8 @@ def test_a_slow_switch_does_not_delay_another(shim: Shim, pool: SwitchPool, hear
     try:
         pool.add(Switch("leaf2", ("10.0.0.2",), other.url, "10.0.0.2"))
         shim.reply = lambda *_: (200, b"{}", 1.0)
-        pool.send(commands.Install("leaf1", "slow", (), 1))
-        pool.send(commands.Install("leaf2", "fast", (), 1))
+        pool.send(actions.Install("leaf1", "slow", (), 1))
+        pool.send(actions.Install("leaf2", "fast", (), 1))
         assert heard.wait(1)[0] == events.Installed("leaf2", "fast", True)
     finally:
         other.stop()
@@ -324,23 +324,23 @@ def test_after_failures_the_circuit_opens_and_closes_again(
     monkeypatch.setattr(switches, "CIRCUIT_OPEN_S", 0.3)
     shim.reply = lambda *_: (500, b"{}", 0.0)
     for number in range(6):
-        pool.send(commands.Install("leaf1", f"r{number}", (), 1))
+        pool.send(actions.Install("leaf1", f"r{number}", (), 1))
     answers = heard.wait(6)
     assert [getattr(e, "reason", "") for e in answers] == ["http_500"] * 3 + ["circuit_open"] * 3
     assert len(shim.asked) == 3
     time.sleep(0.35)
     shim.reply = lambda *_: (200, b"{}", 0.0)
-    pool.send(commands.Remove("leaf1", "r0"))
+    pool.send(actions.Remove("leaf1", "r0"))
     assert heard.wait(7)[-1] == events.Removed("leaf1", "r0")
 
 
 def test_a_probe_finds_a_shim_or_says_why_not(shim: Shim, pool: SwitchPool, heard: Heard) -> None:
     shim.reply = lambda *_: (200, b'{"service": "switch-acl-api", "ipv6": true}', 0.0)
-    pool.send(commands.Probe("10.0.0.1"))
+    pool.send(actions.Probe("10.0.0.1"))
     [found] = heard.wait(1)
     assert isinstance(found, events.SwitchFound)
     assert (found.switch.name, found.switch.ipv6) == ("10.0.0.1", True)
-    pool.send(commands.Probe("10.9.9.9"))
+    pool.send(actions.Probe("10.9.9.9"))
     assert isinstance(heard.wait(2)[1], events.ProbeFailed)
 
 
@@ -351,7 +351,7 @@ def test_a_bug_in_here_still_gives_its_one_event(
         raise ZeroDivisionError
 
     monkeypatch.setattr(SwitchClient, "install", explode)
-    pool.send(commands.Install("leaf1", "r", (), 1))
+    pool.send(actions.Install("leaf1", "r", (), 1))
     [event] = heard.wait(1)
     assert isinstance(event, events.InstallFailed)
     assert event.reason == "internal"

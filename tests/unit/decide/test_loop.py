@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from sentinel import limits
-from sentinel.capture import commands, events
+from sentinel.capture import actions, events
 from sentinel.capture.engine import CaptureEngine
 from sentinel.decide import loop as loop_module
 from sentinel.decide.loop import Loop
@@ -40,10 +40,10 @@ class FakeEdges:
             self.stored[capture.id] = capture
             self.order.append(f"stored {capture.state}")
 
-    def send(self, command: commands.SwitchCommand) -> None:
-        self.order.append(type(command).__name__)
+    def send(self, action: actions.SwitchAction) -> None:
+        self.order.append(type(action).__name__)
         assert self.loop is not None
-        self.loop.post(self.switch.execute(command, time.monotonic()))
+        self.loop.post(self.switch.execute(action, time.monotonic()))
 
     def tell_detection(self, event: DetectionEvent) -> None:
         self.told.append(event.kind)
@@ -162,14 +162,14 @@ def test_a_rule_is_removed_even_while_the_disk_is_full(loop: Loop, edges: FakeEd
 
 
 def test_while_the_disk_is_full_a_repair_removes_and_does_not_install(edges: FakeEdges) -> None:
-    bulk = commands.Bulk(
-        "leaf1", (commands.Install("leaf1", "sentinel_c1", (), 1), commands.Remove("leaf1", "sentinel_c2"))
+    bulk = actions.Bulk(
+        "leaf1", (actions.Install("leaf1", "sentinel_c1", (), 1), actions.Remove("leaf1", "sentinel_c2"))
     )
 
     class Repairing(CaptureEngine):
-        def handle(self, event: events.Event, now: Now) -> list[commands.Command]:
+        def handle(self, event: events.Event, now: Now) -> list[actions.Action]:
             heard.append(event)
-            record = commands.Record(a_capture("c1"), None)
+            record = actions.Record(a_capture("c1"), None)
             return [record, bulk] if isinstance(event, events.Tick) else []
 
     heard: list[events.Event] = []
@@ -179,7 +179,7 @@ def test_while_the_disk_is_full_a_repair_removes_and_does_not_install(edges: Fak
     loop.wish(events.Tick())
     while loop.step():
         pass
-    assert edges.switch.requests == [commands.Remove("leaf1", "sentinel_c2")]
+    assert edges.switch.requests == [actions.Remove("leaf1", "sentinel_c2")]
     failed = events.InstallFailed("leaf1", "sentinel_c1", "store", "store: disk is full", permanent=False)
     assert heard[1:] == [failed, events.Removed("leaf1", "sentinel_c2")]
     assert loop.counters.installs_withheld == 1

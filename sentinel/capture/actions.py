@@ -63,10 +63,10 @@ class Probe:
     agent: str
 
 
-SwitchCommand = Install | Remove | Bulk | Renew | List | Probe
-Command = Record | SwitchCommand
+SwitchAction = Install | Remove | Bulk | Renew | List | Probe
+Action = Record | SwitchAction
 
 
-def one_by_one(command: SwitchCommand) -> tuple[SwitchCommand, ...]:
-    """The changes of a bulk request, each as a command of its own; any other command as it is."""
-    return command.changes if isinstance(command, Bulk) else (command,)
+def one_by_one(action: SwitchAction) -> tuple[SwitchAction, ...]:
+    """The changes of a bulk request, each as a action of its own; any other action as it is."""
+    return action.changes if isinstance(action, Bulk) else (action,)

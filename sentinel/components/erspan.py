@@ -153,10 +153,9 @@ class Erspan(Component):
     def problems(self) -> Iterable[Problem]:
         if self._receiver is None:
             return
-        for refused in self._receiver.opened.refused:
-            yield Problem(
-                "erspan_socket", "degraded", refused, refused, "give the daemon CAP_NET_RAW, or free the port"
-            )
+        for name, reason in self._receiver.opened.refused.items():
+            remedy = "give the daemon CAP_NET_RAW, or free the port"
+            yield Problem("erspan_socket", "degraded", name, f"{name}: {reason}", remedy)
         counts = self._receiver.counters
         if counts.kernel_drops:
             text = f"the kernel dropped {counts.kernel_drops} mirrored packets ({worst(self.sockets())})"

@@ -55,7 +55,7 @@ class Opened:
     """What ``start`` came to: sockets open, and those that couldn't be, with the reason."""
 
     sockets: list[ReceivingSocket] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 class Receiver:
@@ -144,7 +144,7 @@ class Receiver:
                 self._add(socket.SOCK_RAW, address, 0, f"raw GRE on {address}")
             except OSError as refusal:
                 error = refusal
-                self.opened.refused.append(f"raw GRE on {address}: {refusal.strerror}")
+                self.opened.refused[f"raw GRE on {address}"] = refusal.strerror or str(refusal)
         if self._gre_in_udp is not None:
             host, port = self._gre_in_udp
             self._add(socket.SOCK_DGRAM, host, port, f"udp {host} port {port}")

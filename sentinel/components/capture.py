@@ -347,7 +347,8 @@ class Captures(Component):
             text = "a bug was met while deciding"
             yield Problem("round_error", "degraded", "loop", text, "report the traceback in the log")
         with self._loop.lock:
-            yield from switch_problems(self._engine)
+            of_switches = list(switch_problems(self._engine))
+        yield from of_switches
 
     def readings(self) -> Iterable[Reading]:
         yield from counters("loop", self._loop.counters)

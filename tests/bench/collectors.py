@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.receivers import BUFFER_BYTES, kernel_drops
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 NAMES = ("sfcapd", "sfacctd", "sflowtool")
 START_S = 15.0

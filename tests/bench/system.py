@@ -16,7 +16,8 @@ from typing import Any
 import requests
 
 from tests.bench import traffic
-from tests.support.running import DESTINATION, Process, Shim, free_port, until
+from tests.support.ports import free_port
+from tests.support.running import DESTINATION, Process, Shim, until
 
 START_S = 120.0
 # A pair takes two: a hundred pairs a switch.

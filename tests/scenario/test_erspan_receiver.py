@@ -20,7 +20,8 @@ import requests
 
 from sentinel.packets.pcap import packets
 from tests.support import mirroring
-from tests.support.running import DESTINATION, HOST, LISTED, Agent, Sentinel, Shim, free_port, tcp_frame, until
+from tests.support.ports import free_port
+from tests.support.running import DESTINATION, HOST, LISTED, Agent, Sentinel, Shim, tcp_frame, until
 
 LEAF1, LEAF2, ELSEWHERE = "127.0.1.1", "127.0.1.2", "127.0.1.99"
 TOKEN = "not-a-secret-but-long-enough"

@@ -14,7 +14,10 @@ SUITES = (
     "tests/scenario/test_mishaps.py",
     "tests/scenario/test_reconciliation.py",
     "tests/scenario/test_simulation.py::test_one_rule_a_switch_serves_nearly_every_compromised_host_and_little_else",
-    "tests/unit/test_loop.py",
+    "tests/scenario/test_detection_life.py",
+    "tests/scenario/test_detection_recordings.py",
+    "tests/unit/decide/test_loop.py",
+    "tests/unit/scan/test_plain.py",
 )
 
 

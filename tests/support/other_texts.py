@@ -17,8 +17,9 @@ import pytest
 
 from sentinel.capture import events
 from sentinel.capture.policy import Refusal
-from sentinel.errors import ConfigError, FeedError, RecordingError, StoreError, SwitchError
+from sentinel.errors import ConfigError, DecodeError, FeedError, RecordingError, Refused, StoreError, SwitchError
 from sentinel.model import Capture, Mirror
+from sentinel.problems import Problem
 
 TEXTS: dict[type, tuple[str, ...]] = {
     Capture: ("reason", "note", "ending_note"),
@@ -31,9 +32,11 @@ TEXTS: dict[type, tuple[str, ...]] = {
     events.Listed: ("unreachable",),
     SwitchError: ("detail",),
     FeedError: ("detail",),
+    DecodeError: ("reason",),
+    Problem: ("text", "remedy"),
 }
 # Their whole argument is a sentence.
-SENTENCES: tuple[type[Exception], ...] = (StoreError, RecordingError, ConfigError)
+SENTENCES: tuple[type[Exception], ...] = (StoreError, RecordingError, ConfigError, Refused)
 _OTHER = re.compile(r"<[0-9a-f]{8}>")
 replaced: Counter[str] = Counter()
 

@@ -17,16 +17,11 @@ import dpkt
 import requests
 
 from sentinel.sflow import encode
+from tests.support.ports import free_port
 
 DESTINATION = "127.0.1.70"
 HOST = "10.0.0.10"
 LISTED = "198.51.100.7"
-
-
-def free_port(address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], Any], seconds: float = 15.0, what: str = "") -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 import requests
 
 from tests.support import cl_acltool
+from tests.support.ports import free_port
 
 ERSPAN_DESTINATION = "10.0.0.70"
 ERSPAN_SOURCE = "10.0.0.253"
@@ -32,13 +33,6 @@ def rule(source: str, destination: str = "198.51.100.7", erspan_source: str = ER
 
 def acl(*sources: str) -> list[str]:
     return ["[iptables]", *(rule(source) for source in sources)]
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:

@@ -3,7 +3,6 @@
 """The order of starts and stops, jobs, and what one more component costs."""
 
 import importlib.util
-import socket
 import sys
 import threading
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ import requests
 from sentinel.components.component import Component, Job, Lifecycle
 from sentinel.config.settings import Settings, parse
 from sentinel.errors import OutsideError
+from tests.support.ports import free_port
 from tests.support.running import until
 
 DAEMON = Path(__file__).parents[3] / "sentinel" / "daemon.py"
@@ -110,16 +110,13 @@ def test_jobs_run_while_it_runs_and_leave_no_thread() -> None:
 
 
 def settings_in(folder: Path) -> Settings:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     return parse(
         {
             "state_dir": str(folder),
             "network": {"local": ["192.0.2.0/24"]},
             "capture": {"mode": "dry-run", "erspan_destination": "198.51.100.70"},
             "sflow": {"listen": ["127.0.0.1:0"]},
-            "web": {"listen": f"127.0.0.1:{port}"},
+            "web": {"listen": f"127.0.0.1:{free_port()}"},
         },
         "test",
     )

@@ -40,6 +40,7 @@ if [ "$purpose" = test ]; then
         need ethtool sh -c 'command -v ethtool'
         need iputils-ping sh -c 'command -v ping'
     fi
+    # Not PostgreSQL: it takes 170 MB, and its package starts a server. tests/lab/test_postgres.py is skipped without it.
 fi
 # Coverage of compiled code; the fuzzer itself comes with atheris.
 [ "$purpose" != fuzz ] || need clang sh -c 'command -v clang'

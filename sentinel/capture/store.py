@@ -26,6 +26,8 @@ from sentinel.model import Capture, Indicator, Mirror
 SCHEMA_VERSION = 2
 # Captures per statement; SQLite takes 32,766 values in one, older ones 999.
 BATCH = 500
+# The key of PostgreSQL's advisory lock, per database: "sentinel" in ASCII.
+_OPENING = int.from_bytes(b"sentinel", "big")
 
 _metadata = sa.MetaData()
 _meta = sa.Table("meta", _metadata, sa.Column("schema_version", sa.Integer, nullable=False))
@@ -99,18 +101,15 @@ class Store:
         An older SQLite file is kept as ``<name>.v<version>`` beside it.
         """
         try:
-            if sa.make_url(self._url).get_backend_name() == "sqlite":
-                engine = sa.create_engine(self._url, paramstyle="named")
-                sa.event.listen(engine, "connect", _sqlite_settings)
-            else:
-                engine = sa.create_engine(self._url)
+            engine = _engine_for(sa.make_url(self._url))
             # Once: to find a statement's words takes longer than to execute it, and a switch's request waits for both.
             self._saving = tuple(str(one.compile(dialect=engine.dialect)) for one in _SAVING)
-            with engine.begin() as db:
-                _bring_up_to_date(db)
-        except StoreError:
-            engine.dispose()
-            raise
+            try:
+                with engine.begin() as db:
+                    _bring_up_to_date(db)
+            except BaseException:
+                engine.dispose()
+                raise
         except SQLAlchemyError as error:
             raise _store_error("cannot be opened", error) from error
         except (OSError, sqlite3.Error) as error:
@@ -207,14 +206,30 @@ class Store:
         return self._engine
 
 
+def _engine_for(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = sa.create_engine(url, paramstyle="named")
+        sa.event.listen(engine, "connect", _sqlite_settings)
+        return engine
+    try:
+        return sa.create_engine(url)
+    except ImportError as error:
+        hint = "; for PostgreSQL install psycopg[binary] and begin the URL with postgresql+psycopg://"
+        raise StoreError(
+            f"store: the database driver of {url.drivername}:// cannot be loaded: {error}"
+            f"{hint if url.get_backend_name() == 'postgresql' else ''}"
+        ) from error
+
+
 def _bring_up_to_date(db: sa.Connection) -> None:
+    if db.dialect.name == "postgresql":
+        # Before the first look: a look locks what it reads until the transaction ends, so that two processes which
+        # then ask for more wait for each other. No table would do, since the database may be empty.
+        db.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_OPENING})")
     version = stored_version(db)
-    if version is not None and version != SCHEMA_VERSION:
-        if db.dialect.name == "sqlite":
-            # The driver begins no transaction for a change of a table by itself.
-            db.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            db.exec_driver_sql("LOCK TABLE meta")
+    if version is not None and version != SCHEMA_VERSION and db.dialect.name == "sqlite":
+        # The driver begins no transaction for a change of a table by itself.
+        db.exec_driver_sql("BEGIN IMMEDIATE")
         # Another process may have been first.
         version = stored_version(db)
     if version is not None and version > SCHEMA_VERSION:

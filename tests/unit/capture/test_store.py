@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,18 @@ def test_a_locked_database_is_a_store_error_not_a_hang(
         blocker.close()
     store.save([CAPTURE])
     assert store.live() == [CAPTURE]
+
+
+def test_a_driver_that_is_not_installed_is_a_store_error_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreError, match=r"driver of postgresql\+psycopg://.*psycopg.*install psycopg\[binary\]"):
+        Store("postgresql+psycopg://sentinel:secret@127.0.0.1:1/sentinel").open()
+
+
+@pytest.mark.parametrize("url", ["nosuch://127.0.0.1/sentinel", "no url"])
+def test_a_url_that_names_no_database_is_a_store_error(url: str) -> None:
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(url).open()
 
 
 def test_use_before_open_is_said() -> None:

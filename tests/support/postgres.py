@@ -15,7 +15,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 # No test here loses power, and none needs the machine's own language.
 _SETTINGS = "-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c deadlock_timeout=200ms"

@@ -68,7 +68,7 @@ def _hooks(app: Flask, engine: Engine, authenticator: Authenticator, counters: C
         response.headers["X-Content-Type-Options"] = "nosniff"
         if request.path.startswith("/acl"):
             response.headers["Accept"] = "application/json"
-            if engine.lasterror is not None:
+            if engine.views.lasterror is not None:
                 response.headers["Warning"] = '199 - "check lasterror"'
         return response
 
@@ -80,6 +80,10 @@ def _hooks(app: Flask, engine: Engine, authenticator: Authenticator, counters: C
     def no_rule(error: RuleError) -> Response:
         counters.add("rule_errors")
         return _error(400, str(error), line=error.line, token=error.token, reason=error.reason)
+
+    @app.errorhandler(OSError)
+    def lacking(error: OSError) -> Response:
+        return _error(503, "this machine lacks something: {}".format(error.strerror or type(error).__name__))
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
@@ -219,8 +223,8 @@ def _collection(app: Flask, engine: Engine) -> None:
     @app.route("/acl/", methods=["GET"])
     def list_acls() -> Response:
         if request.args.get("detail") in {"1", "true"}:
-            return _json(engine.detail(g.owner))
-        return _json(engine.names())
+            return _json(engine.views.detail(g.owner))
+        return _json(engine.views.names())
 
     @app.route("/acl/", methods=["PUT"])
     def replace_acls() -> Response:
@@ -240,14 +244,14 @@ def _collection(app: Flask, engine: Engine) -> None:
 
     @app.route("/acl/lasterror", methods=["GET"])
     def lasterror() -> Response:
-        error = engine.lasterror
+        error = engine.views.lasterror
         return _empty() if error is None else _json(error)
 
 
 def _single(app: Flask, engine: Engine) -> None:
     @app.route("/acl/<name>", methods=["GET"])
     def get_acl(name: str) -> Response:
-        lines = engine.lines(_name(name))
+        lines = engine.views.lines(_name(name))
         if lines is None:
             raise Refused(404, "no such rule")
         return _json(lines)
@@ -275,7 +279,7 @@ def _single(app: Flask, engine: Engine) -> None:
 def _status(app: Flask, engine: Engine, authenticator: Authenticator, counters: Counters) -> None:
     @app.route("/healthz", methods=["GET"])
     def healthz() -> Response:
-        problems = engine.problems() + ([authenticator.problem] if authenticator.problem else [])
+        problems = engine.views.problems() + ([authenticator.problem] if authenticator.problem else [])
         return _json(
             {
                 "service": SERVICE,
@@ -291,12 +295,12 @@ def _status(app: Flask, engine: Engine, authenticator: Authenticator, counters: 
 
     @app.route("/metrics", methods=["GET"])
     def metrics() -> Response:
-        used = engine.rules_used()
+        used = engine.views.rules_used()
         reach = [((("destination", str(r["destination"])),), float(r["reachable"])) for r in engine.driver.reach()]
         lines = counters.lines()
         lines += gauge("rules", "ERSPAN rules in force", [((), used)])
         lines += gauge("rules_max", "ERSPAN rules allowed", [((), engine.book.max_rules)])
-        lines += gauge("problems", "things an operator should know", [((), len(engine.problems()))])
+        lines += gauge("problems", "things an operator should know", [((), len(engine.views.problems()))])
         lines += gauge("erspan_reachable", "1 where the destination can be reached", [*reach])
         return Response("\n".join([*lines, ""]), mimetype="text/plain; version=0.0.4")
 

@@ -8,7 +8,7 @@ import sys
 from typing import List, Optional
 
 from switch_acl_api.clock import BootClock
-from switch_acl_api.config import DEFAULT_PATH, read_settings
+from switch_acl_api.config import DEFAULT_PATH, settings_for_removal
 from switch_acl_api.drivers.table import make_driver
 from switch_acl_api.errors import ConfigError
 from switch_acl_api.policy import PolicyDir
@@ -46,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
 def _expire(path: str, boot: bool) -> int:
     from switch_acl_api.expire import expire  # noqa: PLC0415
 
-    settings, findings = read_settings(path)
+    settings, findings = settings_for_removal(path)
     for finding in findings:
-        _log.error("%s: %s (going on without it)", path, finding)
+        _log.error("%s: %s (going on as at the last good start)", path, finding)
     policy = PolicyDir(settings.policy_dir, settings.state_dir)
     try:
         clock = BootClock(settings.boot_id_file)

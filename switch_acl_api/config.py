@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings file: TOML to values, with every error at once. No file other than the one given is looked at."""
 
+import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
+from switch_acl_api.atomic import write_file
 from switch_acl_api.drivers.table import DRIVERS, is_installed, section_of
 from switch_acl_api.errors import ConfigError
 from switch_acl_api.limits import MAX_CONFIG_BYTES
@@ -58,6 +61,33 @@ def read_settings(path: str) -> Tuple[Settings, List[str]]:
     except (ValueError, RecursionError) as error:
         return _defaults(), ["not TOML: {}".format(error)]
     return parse_settings(table)
+
+
+def settings_for_removal(path: str) -> Tuple[Settings, List[str]]:
+    """As ``read_settings``; if there are findings, the settings are those of the last good start, if they are kept."""
+    settings, findings = read_settings(path)
+    for kept in _kept_files(path) if findings else []:
+        last, trouble = read_settings(str(kept))
+        if not trouble:
+            return last, findings
+    return settings, findings
+
+
+def keep_settings(path: str) -> None:
+    """Keep a copy of the settings file, which was good, for the hands that remove rules. Raises ``OSError``."""
+    kept = _kept_files(path)[0]
+    temp = kept.with_name(kept.name + ".tmp")
+    with contextlib.suppress(FileNotFoundError):
+        temp.unlink()
+    write_file(temp, kept, Path(path).read_bytes(), 0o600)
+
+
+def _kept_files(path: str) -> List[Path]:
+    """In systemd's state directory, which all hands share, else beside the settings file."""
+    name = Path(path).name + ".last-start"
+    state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    folders = [state] if state else [str(Path(path).parent), DEFAULT_STATE_DIR]
+    return [Path(folder) / name for folder in folders]
 
 
 def _defaults() -> Settings:

@@ -13,11 +13,11 @@ from switch_acl_api.budget import Budget, rules_of
 from switch_acl_api.clock import BootClock
 from switch_acl_api.commits import Change, Outcome, Put, Remove
 from switch_acl_api.counters import Counters
-from switch_acl_api.drivers.base import Count, Driver
+from switch_acl_api.drivers.base import Driver
 from switch_acl_api.errors import LockBusyError, Refused, RuleError
-from switch_acl_api.grammar import Rule, RuleKey, Site, parse_rules
+from switch_acl_api.grammar import Rule, Site, parse_rules
 from switch_acl_api.keeper import Keeper
-from switch_acl_api.leases import Deadline, deadline_after, remaining_s
+from switch_acl_api.leases import Deadline, deadline_after
 from switch_acl_api.limits import (
     DAEMON_LOCK_WAIT_S,
     FIRST_LOOK_WAIT_S,
@@ -26,6 +26,7 @@ from switch_acl_api.limits import (
 )
 from switch_acl_api.policy import Acl, PolicyDir, new_nonce
 from switch_acl_api.tickets import Ticket, TicketQueue
+from switch_acl_api.views import Views, total
 
 # Lines, and seconds to live.
 Wish = Tuple[Any, Optional[float]]
@@ -65,6 +66,7 @@ class Engine:
         self._policy = policy
         self._queue = TicketQueue(commit_interval_s)
         self._keeper = Keeper(policy, driver, clock, self._queue, self._site, counters, heartbeat)
+        self.views = Views(policy, driver, clock, self._keeper, book.max_rules)
         self._mutex = self._keeper.mutex
         self._waiting = 0
 
@@ -78,73 +80,6 @@ class Engine:
         """Ends after the commit that runs, if one does; rules keep their leases."""
         self._keeper.stop()
         self.driver.stop()
-
-    # --- requests that read ----------------------------------------------------------------------
-
-    def names(self) -> List[str]:
-        return sorted(self._keeper.live())
-
-    def lines(self, name: str) -> Optional[List[str]]:
-        acl = self._keeper.live().get(name)
-        return None if acl is None else list(acl.lines)
-
-    @property
-    def lasterror(self) -> Optional[Dict[str, Any]]:
-        """``{"returncode", "lines"}`` of the last commit when it failed, as in 2014."""
-        error = self._keeper.lasterror
-        return None if error is None else {"returncode": error.returncode, "lines": error.output or [error.error]}
-
-    def problems(self) -> List[str]:
-        """What an operator should know, in words."""
-        found = [text for _, text in sorted(self._keeper.trouble.items())] + self.driver.problems()
-        error = self._keeper.lasterror
-        if error is not None and self._policy.uncommitted:
-            found.append("the last commit failed: {}".format(error.error))
-        found += [
-            "ERSPAN destination {}: {}".format(row["destination"], row["detail"])
-            for row in self.driver.reach()
-            if not row["reachable"]
-        ]
-        return found
-
-    def rules_used(self) -> int:
-        return sum(len(rules_of(acl.lines)) for acl in self._keeper.live().values())
-
-    def detail(self, owner: str) -> Dict[str, Any]:
-        acls = self._keeper.live()
-        counts = self._keeper.counts()
-        return {
-            "owner": owner,
-            "boot_id": self.clock.boot_id,
-            "driver": self.driver.name,
-            "ipv6": self.driver.ipv6,
-            "max_rules": self.book.max_rules,
-            "rules_used": sum(len(rules_of(acl.lines)) for acl in acls.values()),
-            "tcam_free": self.driver.tcam_free(),
-            "erspan": self.driver.reach(),
-            "acls": {name: self._detail_of(acls[name], counts) for name in sorted(acls)},
-        }
-
-    def _detail_of(self, acl: Acl, counts: Optional[Dict[RuleKey, Count]]) -> Dict[str, Any]:
-        rules = rules_of(acl.lines)
-        found = [None if counts is None else counts.get(rule.key) for rule in rules]
-        total = _total(found)
-        return {
-            "lines": list(acl.lines),
-            "owner": acl.owner,
-            "expires_in_s": self._left(acl),
-            "installed": counts is not None and None not in found,
-            "packets": total.packets if total else None,
-            "bytes": total.bytes if total else None,
-            "rules": [
-                {
-                    "line": rule.line,
-                    "packets": count.packets if count else None,
-                    "bytes": count.bytes if count else None,
-                }
-                for rule, count in zip(rules, found)  # noqa: B905 -- Python 3.7
-            ],
-        }
 
     # --- requests that change --------------------------------------------------------------------
 
@@ -171,7 +106,7 @@ class Engine:
             return PutResult(created, True, ttl_s, False)
         self._answer(ticket, name)
         acl = self._policy.acls().get(name)
-        return PutResult(created, True, None if acl is None else self._left(acl), True)
+        return PutResult(created, True, None if acl is None else self.views.left(acl), True)
 
     def delete(self, owner: str, peer: str, names: Optional[Sequence[str]], wait: bool) -> bool:
         """Removes ``names``, or all of this owner's; true when committed. Raises ``Refused``."""
@@ -303,11 +238,11 @@ class Engine:
             kept = self._renew([(acl, ttl_s) for acl in mine])
         renewed: Dict[str, Any] = {}
         for acl in (acl for acl in mine if acl.name in kept):
-            total = _total([None if counts is None else counts.get(rule.key) for rule in rules_of(acl.lines)])
+            counted = total([None if counts is None else counts.get(rule.key) for rule in rules_of(acl.lines)])
             renewed[acl.name] = {
                 "expires_in_s": ttl_s,
-                "packets": total.packets if total else None,
-                "bytes": total.bytes if total else None,
+                "packets": counted.packets if counted else None,
+                "bytes": counted.bytes if counted else None,
             }
         return {"boot_id": self.clock.boot_id, "renewed": renewed}
 
@@ -364,15 +299,13 @@ class Engine:
     def _deadline(self, ttl_s: Optional[float]) -> Optional[Deadline]:
         return None if ttl_s is None else deadline_after(ttl_s, self.clock.now())
 
-    def _left(self, acl: Acl) -> Optional[float]:
-        return None if acl.lease is None else round(remaining_s(acl.lease, self.clock.now()), 3)
-
     def _renew(self, wishes: Sequence[Tuple[Acl, Optional[float]]]) -> Set[str]:
         """The names whose lease now runs ``ttl_s`` from now; the others have just been removed.
 
         Under the file lock, or the expire process could remove a rule between its look and ours.
         """
         if all(acl.lease is None for acl, _ in wishes):
+            self._keeper.trouble.pop("leases", None)
             return {acl.name for acl, _ in wishes}
         try:
             with self._policy.lock.held(DAEMON_LOCK_WAIT_S):
@@ -388,7 +321,9 @@ class Engine:
         except LockBusyError as error:
             raise Refused(503, str(error)) from error
         except OSError as error:
-            raise Refused(503, "leases cannot be written: {}".format(error.strerror)) from error
+            self._keeper.trouble["leases"] = "leases cannot be written: {}".format(error.strerror)
+            raise Refused(503, self._keeper.trouble["leases"]) from error
+        self._keeper.trouble.pop("leases", None)
         self._keeper.renewed.set()
         return {acl.name for acl, _ in kept}
 
@@ -420,13 +355,6 @@ class Engine:
 
 def _nonce(acl: Optional[Acl]) -> Optional[str]:
     return None if acl is None else acl.nonce
-
-
-def _total(counts: Sequence[Optional[Count]]) -> Optional[Count]:
-    known = [count for count in counts if count is not None]
-    if not known:
-        return None
-    return Count(sum(count.packets for count in known), sum(count.bytes for count in known))
 
 
 def _refusal(outcome: Outcome) -> Refused:

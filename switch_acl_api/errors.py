@@ -62,6 +62,10 @@ class LockBusyError(ShimError):
     """Another process has been committing for too long."""
 
 
+class AlreadyRunningError(ShimError):
+    """Another shim works on the same state folder."""
+
+
 class ConfigError(ShimError):
     """Everything that is wrong with a configuration: one line per finding."""
 

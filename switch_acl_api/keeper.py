@@ -5,6 +5,7 @@
 What it knows about that agreement is read by ``Engine``; who decides something about rules holds ``mutex``.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -25,6 +26,7 @@ from switch_acl_api.limits import (
     MAX_REQUEST_WAIT_S,
     RETRY_FIRST_S,
     RETRY_LONGEST_S,
+    STUCK_RETRY_S,
     VERIFY_INTERVAL_S,
 )
 from switch_acl_api.policy import Acl, PolicyDir
@@ -33,14 +35,17 @@ from switch_acl_api.tickets import Ticket, TicketQueue
 _log = logging.getLogger("switch_acl_api")
 _TICK_S = 0.25
 _ITSELF = "switch-acl-api"
+# Names that one problem may show; the rest is in the log.
+_MOST_NAMED = 5
 
 
 class Keeper:
     """``site`` says what is allowed now; ``heartbeat`` is called at every turn of the loop.
 
     ``settled``: the last commit that ended left switch and files in agreement (the mark also stands while one runs).
-    ``missing``: names whose rules the switch has lost. ``looked`` is set after the first look at the switch,
-    ``renewed`` by whoever writes leases. ``trouble`` is what an operator should know, by topic.
+    ``missing``: names whose rules the switch has lost. ``unfinished``: removals that were tried and are not done, be it
+    that the file cannot be deleted or that the switch does not commit. ``looked`` is set after the first look at the
+    switch, ``renewed`` when leases are written. ``trouble`` is what an operator should know, by topic.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Keeper:
         self.mutex = threading.RLock()
         self.settled = False
         self.missing: Set[str] = set()
+        self.unfinished: Dict[str, Remove] = {}
         self.looked = threading.Event()
         self.renewed = threading.Event()
         self.trouble: Dict[str, str] = {}
@@ -72,6 +78,8 @@ class Keeper:
         self._retry_at = 0.0
         self._retry_s = RETRY_FIRST_S
         self._verify_at = 0.0
+        self._stuck_at = 0.0
+        self._strays: Set[RuleKey] = set()
         self._read: Tuple[float, Dict[RuleKey, Count]] = (float("-inf"), {})
         self._read_mutex = threading.Lock()
 
@@ -94,6 +102,11 @@ class Keeper:
         """The files of ours that have not expired."""
         now = self._clock.now()
         return {name: acl for name, acl in self._policy.acls().items() if not expired(acl.lease, now)}
+
+    def leaving(self) -> Set[str]:
+        """Rules that may still be in the switch though their files are gone, or are about to be."""
+        pending = {change.name for change in self._queue.pending() if isinstance(change, Remove)}
+        return pending.union(self.unfinished)
 
     def counts(self) -> Optional[Dict[RuleKey, Count]]:
         """Counters at most ``COUNTER_AGE_S`` old, asked for once however many ask; ``None`` when there are none."""
@@ -120,9 +133,10 @@ class Keeper:
                     # Decided and made known at once, so that nobody renews what is on its way out.
                     expiring = self._expiring(tickets)
                     self._queue.run_also(Ticket(expiring, _ITSELF, ""))
-                if not self.looked.is_set() or not (tickets or expiring):
+                due = self._is_due(expiring)
+                if not self.looked.is_set() or not (tickets or due):
                     self._look_now_and_then()
-                if tickets or expiring or self._needs_commit():
+                if tickets or due or self._needs_commit():
                     self._commit(tickets, expiring)
                 elif self.renewed.is_set():
                     self._tell_renewed()
@@ -130,8 +144,10 @@ class Keeper:
             except Exception as error:  # noqa: BLE001 -- this thread removes rules; nothing may end it
                 self.settled = False
                 self._counters.add("loop_errors")
-                self.trouble["loop"] = "the background loop failed: {}".format(type(error).__name__)
-                _log.exception("the background loop failed")
+                self.trouble["loop"] = "the background loop failed: {}".format(_reason(error))
+                # Without memory or room not even this may work.
+                with contextlib.suppress(Exception):
+                    _log.exception("the background loop failed")
                 self._stop.wait(_TICK_S)
             finally:
                 for ticket in tickets:
@@ -140,14 +156,25 @@ class Keeper:
                 self._queue.done()
 
     def _expiring(self, tickets: Sequence[Ticket]) -> List[Remove]:
-        """Removals of what has expired, or is no longer allowed, and that the batch itself does not name."""
+        """Removals of expired rules, and again those that were not done, except names that the batch has itself."""
         named = {change.name for ticket in tickets for change in ticket.changes}
         now = self._clock.now()
         found: List[Remove] = []
         for name, acl in sorted(self._policy.acls().items()):
-            if name not in named and expired(acl.lease, now):
+            if name in named:
+                continue
+            again = self.unfinished.get(name)
+            if again is not None and again.nonce == acl.nonce:
+                found.append(again)
+            elif expired(acl.lease, now):
                 found.append(Remove(name, "expired" if acl.readable else "not written by us", acl.nonce))
         return found
+
+    def _is_due(self, expiring: Sequence[Remove]) -> bool:
+        """Whether one of these was not tried yet, or it is time to try files again that could not be deleted."""
+        return any(remove != self.unfinished.get(remove.name) for remove in expiring) or (
+            bool(expiring) and time.monotonic() >= self._stuck_at
+        )
 
     def _needs_commit(self) -> bool:
         """Something is uncommitted (a crash, a failed commit, another hand), or the switch lost rules."""
@@ -178,6 +205,18 @@ class Keeper:
             return
         self.trouble.pop("listing", None)
         self.missing = {name for name, acl in self.live().items() if keys_of(acl) - set(installed)}
+        self._find_strays(set(installed))
+
+    def _find_strays(self, installed: Set[RuleKey]) -> None:
+        """Rules that no file has: their file was deleted by a hand that died before it could leave a mark."""
+        known = {key for acl in self._policy.acls().values() for key in keys_of(acl)}
+        strays = installed - known
+        strays = strays - self._policy.foreign_rules() if strays else strays
+        # Tried once: what a commit does not remove is none of ours.
+        if strays - self._strays:
+            self._policy.mark_uncommitted()
+            self.settled = False
+        self._strays = strays
 
     def _drop_forbidden(self) -> None:
         """Files from before a change of the settings: what would be refused today must not stay."""
@@ -195,9 +234,10 @@ class Keeper:
         try:
             with self._policy.lock.held(DAEMON_LOCK_WAIT_S) as lock_fd:
                 self._policy.sweep()
-                outcomes = self._committer.run([*changes, *expiring], lock_fd)
+                outcomes = self._committer.run([*changes, *expiring], lock_fd, lost=bool(self.missing))
         except LockBusyError as error:
             outcomes = [Outcome(503, str(error))] * (len(changes) + len(expiring))
+        self._note_unfinished([*changes, *expiring], outcomes, before)
         result = {change.name: outcome for change, outcome in zip([*changes, *expiring], outcomes)}  # noqa: B905 -- 3.7
         self._read = (float("-inf"), {})
         self.missing.difference_update(name for name, outcome in result.items() if outcome.ok)
@@ -212,6 +252,22 @@ class Keeper:
         self._note(expiring, _ITSELF, "", result, before)
         for name in self._committer.dropped:
             audit("withdraw", name, _ITSELF, "", 502, 0, "was being installed when the shim died, and is not accepted")
+
+    def _note_unfinished(self, changes: Sequence[Change], outcomes: Sequence[Outcome], before: Dict[str, Acl]) -> None:
+        """Remember what must be tried again: a client may have given up, a lease never does."""
+        stuck = self._committer.stuck
+        for change, outcome in zip(changes, outcomes):  # noqa: B905 -- Python 3.7
+            self.unfinished.pop(change.name, None)
+            if isinstance(change, Remove) and (not outcome.ok or change.name in stuck):
+                nonce = before[change.name].nonce if change.name in before else change.nonce
+                self.unfinished[change.name] = change._replace(nonce=nonce)
+        if not self._policy.uncommitted:
+            self.unfinished = {name: each for name, each in self.unfinished.items() if self._policy.holds(name)}
+        self._stuck_at = time.monotonic() + STUCK_RETRY_S
+        self.trouble.pop("stuck", None)
+        if stuck:
+            words = ['"{}" ({})'.format(name, reason) for name, reason in sorted(stuck.items())[:_MOST_NAMED]]
+            self.trouble["stuck"] = "files of {} ended rules cannot be deleted: {}".format(len(stuck), ", ".join(words))
 
     def _tell_renewed(self) -> None:
         """A data plane that keeps leases itself learns the deadlines here, in the thread that commits.
@@ -251,3 +307,7 @@ class Keeper:
                     action = "delete"
             self._counters.add("changes", action=action, result="ok" if outcome.ok else "failed")
             audit(action, change.name, owner, peer, outcome.status, len(rules_of(acl.lines)), outcome.error or None)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -33,6 +33,8 @@ MAX_JSON_NUMBER_CHARS = 20
 # --- connections ---------------------------------------------------------------------------------
 # Threads: 64 x 8 MiB of (mostly untouched) stack address space.
 MAX_CONNECTIONS = 64
+# Descriptors that connections leave to what removes rules: the lock, listings, and pipes to the tools.
+RESERVED_DESCRIPTORS = 40
 # Requests that wait for a commit; the other half of the threads stays free for reading and health.
 MAX_WAITING_REQUESTS = 32
 LISTEN_BACKLOG = 128
@@ -69,13 +71,22 @@ FIRST_LOOK_WAIT_S = 10.0
 VERIFY_INTERVAL_S = 30.0
 # After a failed commit that left something undone: first pause and longest pause.
 RETRY_FIRST_S = 0.5
-RETRY_LONGEST_S = 60.0
+# A rule is gone 30 s after its removal became possible, at the latest: this and one run of the tool.
+RETRY_LONGEST_S = 20.0
+# ERSPAN rules that are read from one file of somebody else's: twice the largest TCAM profile.
+MAX_FOREIGN_RULES = 30_000
+# Between two attempts to delete a file that could not be deleted.
+STUCK_RETRY_S = 5.0
+# A rule that stands so long after the end of its lease is a problem, whatever the reason.
+OVERDUE_S = 10.0
 # How old counters may be; also how often the tool is asked at most.
 COUNTER_AGE_S = 1.0
 # The expire process waits this long for the daemon's commit; its timer comes again anyway.
 EXPIRE_LOCK_WAIT_S = 25.0
 # The daemon waits this long for the expire process, which commits once.
 DAEMON_LOCK_WAIT_S = 120.0
+# A tool that outlives its shim has this long to end: commit_timeout's default, and the seconds until it is killed.
+LOCK_OF_THE_DEAD_S = 66.0
 
 # --- emulated data plane -------------------------------------------------------------------------
 # One UDP datagram over IPv4: 65,535 - 20 (IP) - 8 (UDP).

@@ -8,24 +8,33 @@ one rename and no crash parts them. A file of ours whose comment cannot be read 
 ``leases.json`` holds renewed deadlines, so that renewing rewrites no rule file; an entry counts only for the very file
 it was made for (``nonce``). Losing it means rules end at their first deadline, never later.
 
-``uncommitted`` exists from before the first change of policy.d until the data plane has taken it: whoever finds it,
-commits. It names the files that were being tried, so that a bad one does not stay because its writer died.
+``uncommitted`` exists from before the first change of policy.d until the data plane has taken it: the next hand that
+finds it commits. It names the files that were being tried, so that a bad one does not stay because its writer died.
+
+Nothing that removes a rule needs room on a disk: while all is committed the mark's file exists under another name,
+``committed``, and is only renamed; if even that fails, the mark is kept in memory and the file is deleted all the same.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
 import stat
 import uuid
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterable, Iterator, NamedTuple, Optional, Set, Tuple
 
+from switch_acl_api.atomic import sync_folder, write_file
+from switch_acl_api.foreign import foreign_keys
+from switch_acl_api.grammar import RuleKey
 from switch_acl_api.leases import PASSED, Deadline
 from switch_acl_api.limits import MAX_NAME_CHARS, MAX_OWNER_CHARS, MAX_POLICY_FILE_BYTES, MAX_STATE_FILE_BYTES
 from switch_acl_api.lock import ProcessLock
 
 _FILE = re.compile(r"50rest-([a-z0-9_]{{1,{}}})\.rules\Z".format(MAX_NAME_CHARS))
+# This process or this machine lacks something; it says nothing about a file.
+_OUR_LACK = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _TEMP = re.compile(r"(\.50rest-|leases\.|uncommitted\.).*\.tmp\Z")
 _HEADER = "# switch-acl-api "
 _OWNER = re.compile(r"[A-Za-z0-9_.@-]{{1,{}}}\Z".format(MAX_OWNER_CHARS))
@@ -53,27 +62,32 @@ def is_owner(text: str) -> bool:
 
 
 class PolicyDir:
-    """Reading is safe at any time; whoever writes holds ``lock``."""
+    """Reading is safe at any time; a writer holds ``lock``. ``trouble`` says why the notes cannot be read, if so."""
 
     def __init__(self, policy_dir: str, state_dir: str) -> None:
         self.path = Path(policy_dir)
         self._state = Path(state_dir)
         self._leases_file = self._state / "leases.json"
         self._mark = self._state / "uncommitted"
-        self.lock = ProcessLock(self._state / "lock")
+        self._spare = self._state / "committed"
+        self._unmarked = False
+        self.trouble = ""
+        self.lock = ProcessLock(self._state / "lock", self.path)
         self._files: Dict[str, Tuple[Signature, Acl]] = {}
         self._renewed: Dict[str, Tuple[str, Deadline]] = {}
         self._renewed_signature: Optional[Signature] = None
 
     def prepare(self) -> None:
-        """Make the folders. Raises ``OSError``."""
+        """Make the folders and the file that marks need. Raises ``OSError``."""
         self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.mkdir(parents=True, exist_ok=True)
+        if not self._mark.exists() and not self._spare.exists():
+            self._spare.touch(0o600)
 
     # --- reading ---------------------------------------------------------------------------------
 
     def acls(self) -> Dict[str, Acl]:
-        """All files of ours by name, with renewed leases."""
+        """All files of ours by name, with renewed leases. Raises ``OSError`` if the folder cannot be read."""
         found: Dict[str, Tuple[Signature, Acl]] = {}
         with contextlib.suppress(FileNotFoundError), os.scandir(str(self.path)) as listing:
             for item in listing:
@@ -90,18 +104,22 @@ class PolicyDir:
         renewed = self._renewals()
         return {name: _with_renewal(acl, renewed.get(name)) for name, (_, acl) in found.items()}
 
-    def foreign_text(self) -> str:
-        """What other people's rule files say, as far as it can be read."""
-        texts: List[str] = []
-        with contextlib.suppress(FileNotFoundError):
+    def foreign_rules(self) -> Set[RuleKey]:
+        """The ERSPAN rules in other people's rule files, as far as they can be read."""
+        found: Set[RuleKey] = set()
+        with contextlib.suppress(OSError):
             for path in sorted(self.path.glob("*.rules")):
                 if _FILE.match(path.name) is None:
                     with contextlib.suppress(OSError), path.open("rb") as file:
-                        texts.append(file.read(MAX_STATE_FILE_BYTES).decode("utf-8", "replace"))
-        return "\n".join(texts)
+                        found |= foreign_keys(file.read(MAX_STATE_FILE_BYTES).decode("utf-8", "replace"))
+        return found
 
     def file_of(self, name: str) -> Path:
         return self.path / "50rest-{}.rules".format(name)
+
+    def holds(self, name: str) -> bool:
+        """Whether there is something of that name, be it no file."""
+        return os.path.lexists(str(self.file_of(name)))
 
     def _read(self, name: str, info: os.stat_result) -> Acl:
         broken = Acl(name, "", (), PASSED, "", readable=False)
@@ -109,10 +127,12 @@ class PolicyDir:
             return broken
         try:
             fd = os.open(str(self.file_of(name)), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
+            with os.fdopen(fd, "rb") as file:
+                text = file.read(MAX_POLICY_FILE_BYTES + 1)
+        except OSError as error:
+            if error.errno in _OUR_LACK:
+                raise
             return broken
-        with os.fdopen(fd, "rb") as file:
-            text = file.read(MAX_POLICY_FILE_BYTES + 1)
         return _parse_file(name, text) or broken
 
     def _renewals(self) -> Dict[str, Tuple[str, Deadline]]:
@@ -122,8 +142,12 @@ class PolicyDir:
             if signature != self._renewed_signature:
                 self._renewed = _parse_leases(self._leases_file)
                 self._renewed_signature = signature
-        except FileNotFoundError:
+            self.trouble = ""
+        except OSError as error:
+            # A lease that cannot be read ends at its first deadline; it must not keep the others from ending.
             self._renewed, self._renewed_signature = {}, None
+            missing = isinstance(error, FileNotFoundError)
+            self.trouble = "" if missing else "leases.json cannot be read: {}".format(error.strerror)
         return self._renewed
 
     # --- writing (under the lock) ----------------------------------------------------------------
@@ -133,13 +157,27 @@ class PolicyDir:
         head = {"owner": acl.owner, "nonce": acl.nonce, "lease": list(acl.lease) if acl.lease else None}
         text = "\n".join([_HEADER + json.dumps(head, sort_keys=True), *acl.lines, ""])
         temp = self.path / ".50rest-{}.{}.tmp".format(acl.name, new_nonce())
-        _replace(temp, self.file_of(acl.name), text.encode("ascii"), 0o644, durable=True)
+        write_file(temp, self.file_of(acl.name), text.encode("ascii"), 0o644, durable=True)
 
-    def remove(self, name: str) -> None:
-        """Raises ``OSError``; an absent file is as wished."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(str(self.file_of(name)))
-            _sync_folder(self.path)
+    def remove(self, name: str) -> bool:
+        """True if something changed; an absent file is as wished. Raises ``OSError`` if the lines stay.
+
+        If the folder does not let a file go, the file is emptied, which is as good: no line of it is installed again.
+        """
+        path = str(self.file_of(name))
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            changed = _removed_otherwise(path)
+            if changed is None:
+                raise
+            return changed
+        # Not deleted for ever until this; after a power cut another boot id ends the rule anyway.
+        with contextlib.suppress(OSError):
+            sync_folder(self.path)
+        return True
 
     def renew(self, deadlines: Dict[str, Tuple[str, Deadline]]) -> None:
         """``{name: (nonce, deadline)}``, beside the renewals of other files that still exist.
@@ -150,15 +188,29 @@ class PolicyDir:
         kept.update(deadlines)
         table = {name: [nonce, deadline.boot_id, deadline.at] for name, (nonce, deadline) in kept.items()}
         temp = self._state / "leases.{}.tmp".format(new_nonce())
-        _replace(temp, self._leases_file, json.dumps(table).encode("ascii"), 0o600, durable=False)
+        write_file(temp, self._leases_file, json.dumps(table).encode("ascii"), 0o600, durable=False)
 
     def mark_uncommitted(self, nonces: Iterable[str] = ()) -> None:
-        """Before the first change. ``nonces`` are of files about to be written, which nothing has proved yet."""
+        """Before the first change. ``nonces`` are of files about to be written, which nothing has proved yet.
+
+        Without ``nonces`` this needs no room and never fails. Raises ``OSError``.
+        """
         known = self.unproved()
-        if not self._mark.exists() or not known.issuperset(nonces):
-            text = json.dumps(sorted(known.union(nonces)))
-            temp = self._state / "uncommitted.{}.tmp".format(new_nonce())
-            _replace(temp, self._mark, text.encode("ascii"), 0o600, durable=True)
+        wanted = known.union(nonces)
+        if wanted == known and self.uncommitted:
+            return
+        if not wanted:
+            self._mark_removal()
+            return
+        temp = self._state / "uncommitted.{}.tmp".format(new_nonce())
+        write_file(temp, self._mark, json.dumps(sorted(wanted)).encode("ascii"), 0o600, durable=True)
+
+    def _mark_removal(self) -> None:
+        try:
+            os.replace(str(self._spare), str(self._mark))
+            sync_folder(self._state)
+        except OSError:
+            self._unmarked = not os.path.lexists(str(self._mark))
 
     def unproved(self) -> Set[str]:
         """The nonces of files that were being committed when somebody died."""
@@ -170,12 +222,16 @@ class PolicyDir:
         return {nonce for nonce in found if isinstance(nonce, str)} if isinstance(found, list) else set()
 
     def clear_uncommitted(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(str(self._mark))
+        """Never fails: a mark that stays makes the next hand commit once more."""
+        self._unmarked = False
+        with contextlib.suppress(OSError):
+            # Emptied first: what it names is proved now.
+            os.close(os.open(str(self._mark), os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC))
+            os.replace(str(self._mark), str(self._spare))
 
     @property
     def uncommitted(self) -> bool:
-        return self._mark.exists()
+        return self._unmarked or os.path.lexists(str(self._mark))
 
     def sweep(self) -> None:
         """Remove what a crash left half written."""
@@ -185,8 +241,28 @@ class PolicyDir:
                     os.unlink(str(leftover))
 
 
+def _removed_otherwise(path: str) -> Optional[bool]:
+    """Remove an empty folder of that name, or empty the file: whether that changed anything, ``None`` if it fails."""
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+        return True
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not os.fstat(fd).st_size:
+            return False
+        os.ftruncate(fd, 0)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return True
+
+
 def _leftovers(folder: Path) -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError), os.scandir(str(folder)) as listing:
+    with contextlib.suppress(OSError), os.scandir(str(folder)) as listing:
         for item in listing:
             if _TEMP.match(item.name):
                 yield folder / item.name
@@ -241,29 +317,3 @@ def _parse_leases(path: Path) -> Dict[str, Tuple[str, Deadline]]:
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}
     return renewed
-
-
-def _replace(temp: Path, target: Path, content: bytes, mode: int, durable: bool) -> None:
-    fd = os.open(str(temp), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(str(temp), str(target))
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(str(temp))
-        raise
-    if durable:
-        _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

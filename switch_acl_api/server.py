@@ -10,6 +10,7 @@ connection that has not yet delivered its request makes room for the new one, fi
 import io
 import json
 import logging
+import resource
 import socket
 import ssl
 import sys
@@ -28,6 +29,7 @@ from switch_acl_api.limits import (
     MAX_REQUEST_LINE_BYTES,
     REAP_INTERVAL_S,
     REQUEST_DEADLINE_S,
+    RESERVED_DESCRIPTORS,
     RESPONSE_DEADLINE_S,
 )
 from switch_acl_api.version import SERVICE, VERSION
@@ -198,6 +200,9 @@ class Server:
         self._counters = counters
         self._mutex = threading.Lock()
         self._connections: Dict[Connection, threading.Thread] = {}
+        # Each has one descriptor, and none of them may be the one that a removal needs.
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = max(1, min(MAX_CONNECTIONS, descriptors - RESERVED_DESCRIPTORS))
         self._stopping = threading.Event()
         host, port = listener.getsockname()[:2]
         self.address: Tuple[str, int] = (host, port)
@@ -257,7 +262,7 @@ class Server:
     def _make_room(self) -> bool:
         """Cut a connection that has not delivered its request, if need be; false when all are being served."""
         with self._mutex:
-            if len(self._connections) < MAX_CONNECTIONS:
+            if len(self._connections) < self._most:
                 return True
             idle = [c for c in self._connections if c.receiving]
             if not idle:

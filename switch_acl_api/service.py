@@ -13,7 +13,7 @@ from typing import List, Optional
 from switch_acl_api.app import create_app
 from switch_acl_api.auth import Authenticator, read_tokens
 from switch_acl_api.clock import BootClock
-from switch_acl_api.config import load_settings
+from switch_acl_api.config import keep_settings, load_settings
 from switch_acl_api.counters import Counters
 from switch_acl_api.drivers.table import make_driver
 from switch_acl_api.engine import Engine, Rulebook
@@ -48,6 +48,10 @@ def serve(path: str) -> int:
     except OSError as error:
         listener.close()
         return _cannot_start(error)
+    try:
+        keep_settings(path)
+    except OSError as error:
+        _log.warning("no copy of the settings for the hands that remove rules: %s", error)
     _run(server, engine, "https" if tls else "http")
     return 0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from switch_acl_api import atomic
 from switch_acl_api import policy as policy_module
 from switch_acl_api.errors import LockBusyError
 from switch_acl_api.leases import Deadline
@@ -144,7 +145,7 @@ def die_at(step: int, work: Callable[[], None]) -> bool:
     """True when the child died on the way, false when it came to its end."""
     child = os.fork()
     if child == 0:
-        vars(policy_module)["os"] = Dying(step)
+        vars(policy_module)["os"] = vars(atomic)["os"] = Dying(step)
         try:
             work()
         finally:
@@ -185,7 +186,9 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(
     policy = make(tmp_path)
     old = acl("one", "# old")
     policy.write(old)
-    monkeypatch.setattr(policy_module, "os", Dying(step, fail=True))
+    dying = Dying(step, fail=True)
+    monkeypatch.setattr(policy_module, "os", dying)
+    monkeypatch.setattr(atomic, "os", dying)
     try:
         policy.write(acl("one", "# new"))
     except OSError as error:

@@ -10,17 +10,17 @@ from typing import Any, Dict, List, Optional
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from switch_acl_api.auth import Authenticator
+from switch_acl_api.auth import ANYBODY, Authenticator
 from switch_acl_api.counters import Counters, gauge
 from switch_acl_api.engine import Engine, Wish
 from switch_acl_api.errors import Refused, RuleError
 from switch_acl_api.limits import (
     MAX_ACL_BODY_BYTES,
     MAX_BULK_BODY_BYTES,
-    MAX_BULK_NAMES,
     MAX_JSON_NUMBER_CHARS,
     MAX_NAME_CHARS,
 )
+from switch_acl_api.rates import Rates
 from switch_acl_api.version import SERVICE, VERSION
 
 # Set by our server from the verified certificate; a client's headers arrive as HTTP_*.
@@ -32,11 +32,13 @@ _RESERVED = {"lasterror", "renew"}
 _OPEN = {"healthz", "openapi"}
 
 
-def create_app(engine: Engine, authenticator: Authenticator, counters: Counters) -> Flask:
+def create_app(
+    engine: Engine, authenticator: Authenticator, counters: Counters, requests_per_second: int = 100
+) -> Flask:
     app = Flask("switch_acl_api", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BULK_BODY_BYTES
     app.url_map.strict_slashes = False
-    _hooks(app, engine, authenticator, counters)
+    _hooks(app, engine, authenticator, counters, Rates(requests_per_second))
     _collection(app, engine)
     _single(app, engine)
     _status(app, engine, authenticator, counters)
@@ -46,7 +48,7 @@ def create_app(engine: Engine, authenticator: Authenticator, counters: Counters)
 # --- around every request -------------------------------------------------------------------------
 
 
-def _hooks(app: Flask, engine: Engine, authenticator: Authenticator, counters: Counters) -> None:
+def _hooks(app: Flask, engine: Engine, authenticator: Authenticator, counters: Counters, rates: Rates) -> None:
     @app.before_request
     def identify() -> Optional[Response]:
         # Only browsers send it, and no browser is a client of this: a page must not reach a shim on loopback.
@@ -59,6 +61,10 @@ def _hooks(app: Flask, engine: Engine, authenticator: Authenticator, counters: C
         except Refused:
             counters.add("auth_failures")
             raise
+        # Without authentication all have one name, and the address tells them apart.
+        if not rates.take((g.owner, _peer() if g.owner == ANYBODY else "")):
+            counters.add("rate_refusals")
+            raise Refused(429, "too many requests a second")
         return None
 
     @app.after_request
@@ -107,8 +113,8 @@ def _error(status: int, error: str, **fields: Any) -> Response:
     response = _json(dict({"error": error}, **fields), status)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:
-        response.headers["Retry-After"] = "5"
+    if status in {429, 503}:
+        response.headers["Retry-After"] = "1" if status == 429 else "5"
     return response
 
 
@@ -190,21 +196,21 @@ def _lines(value: object) -> List[object]:
     return value
 
 
-def _entries(value: object) -> Dict[str, object]:
-    if not isinstance(value, dict) or len(value) > MAX_BULK_NAMES:
-        raise Refused(400, "expected a JSON object of at most {} names".format(MAX_BULK_NAMES))
+def _entries(value: object, most: int) -> Dict[str, object]:
+    if not isinstance(value, dict) or len(value) > most:
+        raise Refused(400, "expected a JSON object of at most {} names".format(most))
     for name in value:
         if _NAME.match(name) is None or name in _RESERVED:
             raise Refused(400, '"{}" is no rule\'s name'.format(name[:MAX_NAME_CHARS]))
     return value
 
 
-def _wanted(value: object) -> Dict[str, Wish]:
-    return {name: _wish(name, entry) for name, entry in _entries(value).items()}
+def _wanted(value: object, most: int) -> Dict[str, Wish]:
+    return {name: _wish(name, entry) for name, entry in _entries(value, most).items()}
 
 
-def _changes(value: object) -> Dict[str, Optional[Wish]]:
-    return {name: None if entry is None else _wish(name, entry) for name, entry in _entries(value).items()}
+def _changes(value: object, most: int) -> Dict[str, Optional[Wish]]:
+    return {name: None if entry is None else _wish(name, entry) for name, entry in _entries(value, most).items()}
 
 
 def _wish(name: str, entry: object) -> Wish:
@@ -228,11 +234,11 @@ def _collection(app: Flask, engine: Engine) -> None:
 
     @app.route("/acl/", methods=["PUT"])
     def replace_acls() -> Response:
-        return _json(engine.replace(g.owner, _peer(), _wanted(_body(MAX_BULK_BODY_BYTES))))
+        return _json(engine.replace(g.owner, _peer(), _wanted(_body(MAX_BULK_BODY_BYTES), engine.shares.owner_names)))
 
     @app.route("/acl/", methods=["PATCH"])
     def amend_acls() -> Response:
-        return _json(engine.amend(g.owner, _peer(), _changes(_body(MAX_BULK_BODY_BYTES))))
+        return _json(engine.amend(g.owner, _peer(), _changes(_body(MAX_BULK_BODY_BYTES), engine.shares.owner_names)))
 
     @app.route("/acl/", methods=["DELETE"])
     def delete_acls() -> Response:

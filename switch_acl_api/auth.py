@@ -64,6 +64,11 @@ class Authenticator:
         self._tokens: List[Tuple[str, bytes]] = []
         self.problem = ""
 
+    def owners(self) -> int:
+        """How many owners there may be; certificates have no list, so with them there is always another."""
+        named = len({owner for owner, _ in self._current()}) if self._token_file is not None else 0
+        return max(named, 2 if "mtls" in self._methods else 1)
+
     def owner(self, authorization: Optional[str], common_name: Optional[str]) -> str:
         """Raises ``Refused`` (401). Two credentials of two owners are no credentials."""
         if not self._methods:

@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Tuple
 from switch_acl_api.atomic import write_file
 from switch_acl_api.drivers.table import DRIVERS, is_installed, section_of
 from switch_acl_api.errors import ConfigError
-from switch_acl_api.limits import MAX_CONFIG_BYTES
-from switch_acl_api.settings import DEFAULT_DRIVER, DEFAULT_STATE_DIR, Settings
+from switch_acl_api.limits import MAX_BULK_NAMES, MAX_CONFIG_BYTES
+from switch_acl_api.settings import DEFAULT_DRIVER, DEFAULT_MAX_RULES, DEFAULT_STATE_DIR, Settings
 from switch_acl_api.values import (
     Keys,
     address,
@@ -111,6 +111,9 @@ def parse_settings(table: Dict[str, Any]) -> Tuple[Settings, List[str]]:
     section = section_of(driver)
     state_dir = fields.get("state_dir", DEFAULT_STATE_DIR)
     fields.setdefault("policy_dir", section.policy_dir or str(Path(state_dir) / "policy.d"))
+    most: int = fields.setdefault("max_rules", DEFAULT_MAX_RULES)
+    fields.setdefault("max_rules_per_owner", most)
+    fields.setdefault("max_names_per_owner", min(4 * most, MAX_BULK_NAMES))
     settings = Settings(own=own[driver], **fields)
     return settings, findings + _contradictions(settings, table) + section.check(settings)
 
@@ -164,8 +167,12 @@ KEYS: Keys = {
     "client_ca": ("client_ca", text),
     "insecure": ("insecure", flag),
     "erspan_destinations": ("erspan_destinations", list_of(collector, least=1)),
+    "erspan_sources": ("erspan_sources", list_of(collector, least=1)),
     "ports": ("ports", list_of(port)),
     "max_rules": ("max_rules", number(1, 15_000)),
+    "max_rules_per_owner": ("max_rules_per_owner", number(1, 15_000)),
+    "max_names_per_owner": ("max_names_per_owner", number(1, MAX_BULK_NAMES)),
+    "max_requests_per_second": ("max_requests_per_second", number(1, 100_000)),
     "default_ttl": ("default_ttl_s", duration_or_never),
     "max_ttl": ("max_ttl_s", duration),
     "state_dir": ("state_dir", text),

@@ -11,6 +11,7 @@ _HELP = {
     "commits": "runs of the data plane's commit by result",
     "changes": "changes of rules by action and result",
     "auth_failures": "requests without acceptable credentials",
+    "rate_refusals": "requests refused because their owner sent too many a second",
     "rule_errors": "bodies refused by the rule parser",
     "loop_errors": "unexpected errors survived by the background loop",
 }

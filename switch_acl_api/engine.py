@@ -7,14 +7,15 @@ files, what is pending, writing leases); nothing slow happens under it but waiti
 the file lock for one commit at most.
 """
 
+import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from switch_acl_api.budget import Budget, rules_of
+from switch_acl_api.budget import Budget, Shares, rules_of, shares
 from switch_acl_api.clock import BootClock
 from switch_acl_api.commits import Change, Outcome, Put, Remove
 from switch_acl_api.counters import Counters
 from switch_acl_api.drivers.base import Driver
-from switch_acl_api.errors import LockBusyError, Refused, RuleError
+from switch_acl_api.errors import LockBusyError, NoRoomError, Refused, RuleError
 from switch_acl_api.grammar import Rule, Site, parse_rules
 from switch_acl_api.keeper import Keeper
 from switch_acl_api.leases import Deadline, deadline_after
@@ -33,13 +34,20 @@ Wish = Tuple[Any, Optional[float]]
 
 
 class Rulebook(NamedTuple):
-    """The part of the settings that decides about requests. ``default_ttl_s`` ``None``: without end."""
+    """The part of the settings that decides about requests. ``default_ttl_s`` ``None``: without end.
+
+    ``erspan_sources`` ``None``: the switch's own addresses if ``own_sources``, else any.
+    """
 
     erspan_destinations: Tuple[str, ...]
     ports: Tuple[str, ...]
     max_rules: int
     default_ttl_s: Optional[float]
     max_ttl_s: float
+    erspan_sources: Optional[Tuple[str, ...]] = None
+    own_sources: bool = False
+    max_rules_per_owner: int = 100
+    max_names_per_owner: int = 400
 
 
 class PutResult(NamedTuple):
@@ -59,20 +67,24 @@ class Engine:
         commit_interval_s: float,
         counters: Counters,
         heartbeat: Callable[[], None] = lambda: None,
+        owners: Callable[[], int] = lambda: 1,
     ) -> None:
         self.driver = driver
         self.clock = clock
         self.book = book
         self._policy = policy
+        self._owners = owners
         self._queue = TicketQueue(commit_interval_s)
-        self._keeper = Keeper(policy, driver, clock, self._queue, self._site, counters, heartbeat)
+        self._keeper = Keeper(policy, driver, clock, self._queue, self._standing_site, counters, heartbeat)
         self.views = Views(policy, driver, clock, self._keeper, book.max_rules)
         self._mutex = self._keeper.mutex
         self._waiting = 0
+        self._claim = -1
 
     def start(self) -> None:
-        """Raises ``OSError``."""
+        """Raises ``OSError``, and ``AlreadyRunningError`` if another shim has the state folder."""
         self._policy.prepare()
+        self._claim = self._policy.claim()
         self.driver.start()
         self._keeper.start()
 
@@ -80,6 +92,7 @@ class Engine:
         """Ends after the commit that runs, if one does; rules keep their leases."""
         self._keeper.stop()
         self.driver.stop()
+        os.close(self._claim)
 
     # --- requests that change --------------------------------------------------------------------
 
@@ -88,7 +101,7 @@ class Engine:
     ) -> PutResult:
         """Raises ``RuleError`` or ``Refused``."""
         ttl_s = self._ttl(ttl_s)
-        rules = parse_rules(lines, self._site())
+        rules = _some_rules(lines, self._site())
         texts = tuple(str(line) for line in lines)
         self._keeper.looked.wait(FIRST_LOOK_WAIT_S)
         with self._mutex:
@@ -99,7 +112,7 @@ class Engine:
                 if not self._renew([(current, ttl_s)]):
                     raise Refused(503, "expired at this moment")
                 return PutResult(False, False, ttl_s, True)
-            Budget(self.book.max_rules, planned).take(name, rules)
+            Budget(self.shares, owner, planned).take(name, rules)
             ticket = self._enqueue([Put(self._new_acl(owner, name, texts, ttl_s))], owner, peer, wait)
         created = current is None
         if not wait:
@@ -155,7 +168,7 @@ class Engine:
         site = self._site()
         for name, (lines, asked_s) in wanted.items():
             try:
-                rules = parse_rules(lines, site)
+                rules = _some_rules(lines, site)
                 parsed[name] = (tuple(str(line) for line in lines), rules, self._ttl(asked_s))
             except RuleError as error:
                 failed[name] = Refused(400, str(error))
@@ -166,7 +179,7 @@ class Engine:
             planned = self._planned()
             gone, removes = self._removes(owner, planned, wanted, unwanted, failed)
             leaving = {remove.name for remove in removes}
-            budget = Budget(self.book.max_rules, {n: acl for n, acl in planned.items() if n not in leaving})
+            budget = Budget(self.shares, owner, {n: acl for n, acl in planned.items() if n not in leaving})
             unchanged: Dict[str, Optional[float]] = {}
             puts: List[Change] = []
             for name, (texts, rules, ttl_s) in sorted(parsed.items()):
@@ -255,9 +268,27 @@ class Engine:
             raise Refused(400, "ttl: expected more than 0 and at most {:g} seconds".format(self.book.max_ttl_s))
         return asked_s
 
+    @property
+    def shares(self) -> Shares:
+        """What one owner may take now; tokens come and go."""
+        book = self.book
+        return shares(book.max_rules, book.max_rules_per_owner, book.max_names_per_owner, self._owners())
+
     def _site(self) -> Site:
+        """What is allowed now. Raises ``Refused`` if the switch's addresses are needed and cannot be read."""
+        site = self._standing_site()
+        if site.erspan_sources is None and self.book.own_sources and self.driver.knows_addresses:
+            if not site.own:
+                raise Refused(503, "the switch's own addresses cannot be read; erspan_sources would name them")
+            return site._replace(erspan_sources=site.own)
+        return site
+
+    def _standing_site(self) -> Site:
+        """What standing rules must keep to: an address that goes for a moment ends none of them."""
         mine = self.driver.own_addresses()
+        sources = self.book.erspan_sources
         return Site(
+            erspan_sources=None if sources is None else frozenset(sources),
             erspan_destinations=frozenset(self.book.erspan_destinations),
             ports=frozenset(self.book.ports),
             own=mine.own,
@@ -320,6 +351,8 @@ class Engine:
                 )
         except LockBusyError as error:
             raise Refused(503, str(error)) from error
+        except NoRoomError as error:
+            raise Refused(507, str(error)) from error
         except OSError as error:
             self._keeper.trouble["leases"] = "leases cannot be written: {}".format(error.strerror)
             raise Refused(503, self._keeper.trouble["leases"]) from error
@@ -351,6 +384,14 @@ class Engine:
         outcome = ticket.outcomes[name]
         if not outcome.ok:
             raise _refusal(outcome)
+
+
+def _some_rules(lines: Sequence[object], site: Site) -> List[Rule]:
+    """Read and judge, as ``parse_rules``; a name that is only taken, without a rule, is refused."""
+    rules = parse_rules(lines, site)
+    if not rules:
+        raise RuleError(max(1, len(lines)), "", "no rule among the lines")
+    return rules
 
 
 def _nonce(acl: Optional[Acl]) -> Optional[str]:

@@ -54,6 +54,10 @@ class CommitError(ShimError):
         self.line = line
 
 
+class NoRoomError(ShimError):
+    """A state file would grow beyond what is read of it again."""
+
+
 class ListingError(ShimError):
     """The data plane did not tell what is installed."""
 

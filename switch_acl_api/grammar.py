@@ -52,7 +52,7 @@ class Rule(NamedTuple):
 class Site(NamedTuple):
     """What this switch allows. ``own`` are its addresses, ``broadcasts`` those of its connected networks.
 
-    ``objection`` is the data plane's own word: the token at fault and the reason.
+    ``erspan_sources`` ``None``: any. ``objection`` is the data plane's own word: the token at fault and the reason.
     """
 
     erspan_destinations: FrozenSet[str]
@@ -61,6 +61,7 @@ class Site(NamedTuple):
     broadcasts: FrozenSet[str] = frozenset()
     ipv6: bool = False
     loopback_mirror: bool = False
+    erspan_sources: Optional[FrozenSet[str]] = None
     objection: Callable[[Rule], Optional[Tuple[str, str]]] = lambda _: None
 
 
@@ -214,6 +215,8 @@ def _judge(rule: Rule, site: Site) -> None:
     reason = _no_unicast(rule.erspan_source, site.loopback_mirror)
     if reason:
         raise RuleError(rule.line, rule.erspan_source, "--src-ip is {}".format(reason))
+    if site.erspan_sources is not None and rule.erspan_source not in site.erspan_sources:
+        raise RuleError(rule.line, rule.erspan_source, "--src-ip is not among erspan_sources")
     if rule.source == rule.destination:
         raise RuleError(rule.line, rule.destination, "both hosts are the same")
     for host in (rule.source, rule.destination):

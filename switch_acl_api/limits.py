@@ -48,6 +48,9 @@ MAX_REQUEST_LINE_BYTES = 8 * KIB
 # How often expired deadlines are looked for; the error of every connection deadline.
 REAP_INTERVAL_S = 0.25
 
+# Owners, or addresses, whose rate is known at one time: 150 octets each.
+MAX_RATE_BUCKETS = 1024
+
 # --- commits -------------------------------------------------------------------------------------
 # Commits spent on finding which changes of a failed batch are to blame; the rest are told to come again.
 MAX_BLAME_COMMITS = 40

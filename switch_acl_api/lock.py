@@ -71,12 +71,12 @@ class ProcessLock:
         return fd
 
 
-def claim(path: Path) -> int:
+def claim(path: Path, instead: Path) -> int:
     """Return the descriptor of a lock that this process keeps until it ends.
 
     Raises ``AlreadyRunningError`` if another process has it, ``OSError`` if the file cannot be made.
     """
-    fd = os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = _open(path, instead)
     if not _locked(fd):
         holder = _holder_of(fd)
         os.close(fd)

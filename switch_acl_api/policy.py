@@ -26,11 +26,12 @@ from pathlib import Path
 from typing import Dict, Iterable, Iterator, NamedTuple, Optional, Set, Tuple
 
 from switch_acl_api.atomic import sync_folder, write_file
+from switch_acl_api.errors import NoRoomError
 from switch_acl_api.foreign import foreign_keys
 from switch_acl_api.grammar import RuleKey
 from switch_acl_api.leases import PASSED, Deadline
 from switch_acl_api.limits import MAX_NAME_CHARS, MAX_OWNER_CHARS, MAX_POLICY_FILE_BYTES, MAX_STATE_FILE_BYTES
-from switch_acl_api.lock import ProcessLock
+from switch_acl_api.lock import ProcessLock, claim
 
 _FILE = re.compile(r"50rest-([a-z0-9_]{{1,{}}})\.rules\Z".format(MAX_NAME_CHARS))
 # This process or this machine lacks something; it says nothing about a file.
@@ -82,7 +83,12 @@ class PolicyDir:
         self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.mkdir(parents=True, exist_ok=True)
         if not self._mark.exists() and not self._spare.exists():
-            self._spare.touch(0o600)
+            with contextlib.suppress(OSError):
+                self._spare.touch(0o600)
+
+    def claim(self) -> int:
+        """Keep the state folder for this process. Raises ``AlreadyRunningError`` and ``OSError``."""
+        return claim(self._state / "running", self._state)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -182,13 +188,17 @@ class PolicyDir:
     def renew(self, deadlines: Dict[str, Tuple[str, Deadline]]) -> None:
         """``{name: (nonce, deadline)}``, beside the renewals of other files that still exist.
 
-        Not synced: after a power cut the boot id is another one, and no deadline counts. Raises ``OSError``.
+        Not synced: after a power cut the boot id is another one, and no deadline counts. Raises ``OSError``, and
+        ``NoRoomError`` instead of writing what would not be read again.
         """
         kept = {name: lease for name, lease in self._renewals().items() if self.file_of(name).exists()}
         kept.update(deadlines)
         table = {name: [nonce, deadline.boot_id, deadline.at] for name, (nonce, deadline) in kept.items()}
+        content = json.dumps(table).encode("ascii")
+        if len(content) > MAX_STATE_FILE_BYTES:
+            raise NoRoomError("{} leases do not fit into {} octets".format(len(table), MAX_STATE_FILE_BYTES))
         temp = self._state / "leases.{}.tmp".format(new_nonce())
-        write_file(temp, self._leases_file, json.dumps(table).encode("ascii"), 0o600, durable=False)
+        write_file(temp, self._leases_file, content, 0o600, durable=False)
 
     def mark_uncommitted(self, nonces: Iterable[str] = ()) -> None:
         """Before the first change. ``nonces`` are of files about to be written, which nothing has proved yet.

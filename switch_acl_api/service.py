@@ -17,7 +17,7 @@ from switch_acl_api.config import keep_settings, load_settings
 from switch_acl_api.counters import Counters
 from switch_acl_api.drivers.table import make_driver
 from switch_acl_api.engine import Engine, Rulebook
-from switch_acl_api.errors import ConfigError
+from switch_acl_api.errors import AlreadyRunningError, ConfigError
 from switch_acl_api.policy import PolicyDir
 from switch_acl_api.server import Server, bound_socket, tls_context
 from switch_acl_api.settings import Settings
@@ -35,11 +35,12 @@ def serve(path: str) -> int:
     tls = read_secrets(path, settings)
     counters = Counters()
     try:
-        engine = _make_engine(settings, counters)
+        authenticator = Authenticator(settings.auth, settings.token_file)
+        engine = _make_engine(settings, authenticator, counters)
         listener = bound_socket(*listen_address(settings))
     except OSError as error:
         return _cannot_start(error)
-    app = create_app(engine, Authenticator(settings.auth, settings.token_file), counters)
+    app = create_app(engine, authenticator, counters, settings.max_requests_per_second)
     server = Server(listener, app.wsgi_app, tls, counters)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
@@ -48,6 +49,10 @@ def serve(path: str) -> int:
     except OSError as error:
         listener.close()
         return _cannot_start(error)
+    except AlreadyRunningError as error:
+        listener.close()
+        _log.error("cannot start: %s; two shims would install more than either may", error)
+        return 2
     try:
         keep_settings(path)
     except OSError as error:
@@ -79,11 +84,19 @@ def read_secrets(path: str, settings: Settings) -> Optional[ssl.SSLContext]:
     return tls
 
 
-def _make_engine(settings: Settings, counters: Counters) -> Engine:
+def _make_engine(settings: Settings, authenticator: Authenticator, counters: Counters) -> Engine:
     """Return the engine, not started. Raises ``OSError``."""
     clock = BootClock(settings.boot_id_file)
     book = Rulebook(
-        settings.erspan_destinations, settings.ports, settings.max_rules, settings.default_ttl_s, settings.max_ttl_s
+        settings.erspan_destinations,
+        settings.ports,
+        settings.max_rules,
+        settings.default_ttl_s,
+        settings.max_ttl_s,
+        settings.erspan_sources,
+        bool(settings.auth),
+        settings.max_rules_per_owner,
+        settings.max_names_per_owner,
     )
     return Engine(
         PolicyDir(settings.policy_dir, settings.state_dir),
@@ -93,6 +106,7 @@ def _make_engine(settings: Settings, counters: Counters) -> Engine:
         settings.commit_interval_s,
         counters,
         heartbeat=lambda: notify("WATCHDOG=1"),
+        owners=authenticator.owners,
     )
 
 

@@ -7,11 +7,14 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 from switch_acl_api.values import Address, Keys
 
 DEFAULT_DRIVER = "cumulus"
+DEFAULT_MAX_RULES = 100
 DEFAULT_STATE_DIR = "/var/lib/switch-acl-api"
 
 
 class Settings(NamedTuple):
     """All of the file. Durations in seconds; ``default_ttl_s`` is ``None`` for "never".
+
+    ``erspan_sources`` ``None``: the switch's own addresses, or any without authentication.
 
     ``own`` is what the configured driver's ``Section`` makes of its keys; only that driver knows the type.
     """
@@ -27,8 +30,12 @@ class Settings(NamedTuple):
     client_ca: Optional[str] = None
     insecure: bool = False
     erspan_destinations: Tuple[str, ...] = ()
+    erspan_sources: Optional[Tuple[str, ...]] = None
     ports: Tuple[str, ...] = ("swp+", "bond+")
-    max_rules: int = 100
+    max_rules: int = DEFAULT_MAX_RULES
+    max_rules_per_owner: int = DEFAULT_MAX_RULES
+    max_names_per_owner: int = 4 * DEFAULT_MAX_RULES
+    max_requests_per_second: int = 100
     default_ttl_s: Optional[float] = 3600.0
     max_ttl_s: float = 3600.0
     state_dir: str = DEFAULT_STATE_DIR

@@ -34,7 +34,8 @@ class Driver(abc.ABC):
     ``outlives_process``: rules stay when the shim dies, so another process can and must remove them. ``ipv6``: takes
     ``[ip6tables]``. ``loopback_mirror``: its ERSPAN may go to loopback. ``keeps_leases``: the data plane itself forgets
     a rule whose lease ran out, so it must be told of renewals. ``reads_back``: ``installed`` is
-    compared with what was committed, after each commit and now and then. ``reads_files``: what is installed is what
+    compared with what was committed, after each commit and now and then. ``knows_addresses``: ``own_addresses`` has at
+    least one, or they could not be read. ``reads_files``: what is installed is what
     policy.d has, whatever ``commit`` is given.
     """
 
@@ -45,6 +46,7 @@ class Driver(abc.ABC):
     keeps_leases = False
     reads_back = True
     reads_files = False
+    knows_addresses = False
 
     def start(self) -> None:
         """Open what is needed. Raises ``OSError``."""

@@ -30,6 +30,7 @@ class CumulusDriver(Driver):
     """``timeout_s`` bounds one run of the tool."""
 
     name = "cumulus"
+    knows_addresses = True
     reads_files = True
 
     def __init__(self, own: CumulusSettings, timeout_s: float, erspan_destinations: Sequence[str]) -> None:

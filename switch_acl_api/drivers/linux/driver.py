@@ -62,6 +62,7 @@ class LinuxDriver(Driver):
     """``realisation``: ``erspan``, ``veth``, or ``auto`` for the first where the kernel can."""
 
     name = "linux"
+    knows_addresses = True
     ipv6 = True
     keeps_leases = True
 

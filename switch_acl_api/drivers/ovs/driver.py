@@ -53,6 +53,7 @@ class OvsDriver(Driver):
     """``timeout_s`` bounds one run of ovs-ofctl; ``clock`` is the one that leases are counted by."""
 
     name = "ovs"
+    knows_addresses = True
     ipv6 = True
     keeps_leases = True
 

@@ -11,6 +11,7 @@ import pytest
 from switch_acl_api import config
 from switch_acl_api.config import parse_settings
 from switch_acl_api.drivers.table import section_of
+from switch_acl_api.limits import MAX_BULK_NAMES
 from tests.support.shim_world import REPO
 
 MINIMAL = {"driver": "cumulus", "auth": [], "erspan_destinations": ["10.0.0.70"]}
@@ -84,6 +85,14 @@ def test_never_is_a_default_ttl() -> None:
     assert (settings.default_ttl_s, findings) == (None, [])
 
 
+def test_an_owners_part_follows_the_whole() -> None:
+    settings, findings = parse_settings({**MINIMAL, "max_rules": 50})
+    assert (settings.max_rules_per_owner, settings.max_names_per_owner, findings) == (50, 200, [])
+    assert parse_settings({**MINIMAL, "max_rules": 15_000})[0].max_names_per_owner == MAX_BULK_NAMES
+    settings, _ = parse_settings({**MINIMAL, "max_rules_per_owner": 5, "max_names_per_owner": 9})
+    assert (settings.max_rules, settings.max_rules_per_owner, settings.max_names_per_owner) == (100, 5, 9)
+
+
 def test_the_shipped_file_is_right_and_names_every_key() -> None:
     text = SHIPPED.read_text()
     settings, findings = parse_settings(tomllib.loads(text))
@@ -97,7 +106,11 @@ def test_the_defaults_the_shipped_file_shows_are_the_defaults() -> None:
     """A commented key, uncommented, changes nothing."""
     lines = SHIPPED.read_text().splitlines()
     quiet = parse_settings(tomllib.loads("\n".join(lines)))[0]
-    loud = [re.sub(r"^# ([a-z_]+ = )", r"\1", line) for line in lines if not line.startswith("# client_ca")]
+    loud = [
+        re.sub(r"^# ([a-z_]+ = )", r"\1", line)
+        for line in lines
+        if not line.startswith(("# client_ca", "# erspan_sources"))
+    ]
     assert parse_settings(tomllib.loads("\n".join(loud))) == (quiet, [])
 
 

@@ -7,20 +7,27 @@ import pkgutil
 import re
 from typing import Any, Dict, List, Optional
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
 from switch_acl_api.auth import ANYBODY, Authenticator
+from switch_acl_api.budget import Shares
 from switch_acl_api.counters import Counters, gauge
 from switch_acl_api.engine import Engine, Wish
 from switch_acl_api.errors import Refused, RuleError
 from switch_acl_api.limits import (
+    BODIES_AT_A_TIME,
+    BODY_TURN_WAIT_S,
+    BULK_BYTES_PER_NAME,
+    LEAST_BULK_BODY_BYTES,
     MAX_ACL_BODY_BYTES,
     MAX_BULK_BODY_BYTES,
     MAX_JSON_NUMBER_CHARS,
+    MAX_LINE_CHARS,
     MAX_NAME_CHARS,
 )
 from switch_acl_api.rates import Rates
+from switch_acl_api.room import Room
 from switch_acl_api.version import SERVICE, VERSION
 
 # Set by our server from the verified certificate; a client's headers arrive as HTTP_*.
@@ -29,6 +36,7 @@ CLIENT_NAME_KEY = "switch_acl_api.client_name"
 _NAME = re.compile(r"[a-z0-9_]{1,%d}\Z" % MAX_NAME_CHARS)
 _TTL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?\Z")
 _RESERVED = {"lasterror", "renew"}
+_ROOM = "switch_acl_api.room"
 _OPEN = {"healthz", "openapi"}
 
 
@@ -37,6 +45,8 @@ def create_app(
 ) -> Flask:
     app = Flask("switch_acl_api", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BULK_BODY_BYTES
+    most = bulk_bytes(engine.shares)
+    app.extensions[_ROOM] = Room(BODIES_AT_A_TIME * most, most)
     app.url_map.strict_slashes = False
     _hooks(app, engine, authenticator, counters, Rates(requests_per_second))
     _collection(app, engine)
@@ -66,6 +76,11 @@ def _hooks(app: Flask, engine: Engine, authenticator: Authenticator, counters: C
             counters.add("rate_refusals")
             raise Refused(429, "too many requests a second")
         return None
+
+    @app.teardown_request
+    def give_room(_: Optional[BaseException]) -> None:
+        if "room" in g:
+            app.extensions[_ROOM].give(g.owner, g.pop("room"))
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -156,6 +171,19 @@ def _peer() -> str:
     return request.remote_addr or ""
 
 
+def bulk_bytes(share: Shares) -> int:
+    """Return how long a bulk body may be: as long as what the settings allow can be written."""
+    legal = share.rules * (MAX_LINE_CHARS + 4) + share.owner_names * BULK_BYTES_PER_NAME
+    return min(MAX_BULK_BODY_BYTES, max(LEAST_BULK_BODY_BYTES, legal))
+
+
+def _take_room(size: int) -> None:
+    """For the rest of this request. Raises ``Refused``."""
+    if not current_app.extensions[_ROOM].take(g.owner, size, BODY_TURN_WAIT_S):
+        raise Refused(503, "too many large bodies at once")
+    g.room = size
+
+
 def _body(most: int) -> Any:
     if request.mimetype != "application/json":
         raise Refused(415, "expected Content-Type: application/json")
@@ -163,6 +191,7 @@ def _body(most: int) -> Any:
         raise Refused(411, "expected a body with Content-Length")
     if request.content_length > most:
         raise Refused(413, "expected at most {} octets".format(most))
+    _take_room(request.content_length)
     raw = request.get_data(cache=False)
     if len(raw) != request.content_length:
         raise Refused(400, "the body ended early")
@@ -234,11 +263,15 @@ def _collection(app: Flask, engine: Engine) -> None:
 
     @app.route("/acl/", methods=["PUT"])
     def replace_acls() -> Response:
-        return _json(engine.replace(g.owner, _peer(), _wanted(_body(MAX_BULK_BODY_BYTES), engine.shares.owner_names)))
+        return _json(
+            engine.replace(g.owner, _peer(), _wanted(_body(bulk_bytes(engine.shares)), engine.shares.owner_names))
+        )
 
     @app.route("/acl/", methods=["PATCH"])
     def amend_acls() -> Response:
-        return _json(engine.amend(g.owner, _peer(), _changes(_body(MAX_BULK_BODY_BYTES), engine.shares.owner_names)))
+        return _json(
+            engine.amend(g.owner, _peer(), _changes(_body(bulk_bytes(engine.shares)), engine.shares.owner_names))
+        )
 
     @app.route("/acl/", methods=["DELETE"])
     def delete_acls() -> Response:

@@ -44,7 +44,18 @@ RESPONSE_DEADLINE_S = 15.0
 # After an answer that was given before the whole body had come: so long, and so often, the rest is read and dropped.
 LINGER_S = 3.0
 MAX_LINGER_READS = 1024
+MAX_LINGER_BYTES = 64 * MIB
 MAX_REQUEST_LINE_BYTES = 8 * KIB
+# Request line and headers together, as the daemon's console has it: 64 connections hold 1 MiB.
+MAX_HEAD_BYTES = 16 * KIB
+MAX_HEADERS = 100
+# A bulk body: a line of each rule, and per name JSON around it and a few comments; never below the first.
+LEAST_BULK_BODY_BYTES = 256 * KIB
+BULK_BYTES_PER_NAME = 512
+# Parsed, a body takes 25 times its octets at worst ("[],[],…"), so bodies of this many owners are held at a time ...
+BODIES_AT_A_TIME = 2
+# ... and the next one waits so long for its turn.
+BODY_TURN_WAIT_S = 5.0
 # How often expired deadlines are looked for; the error of every connection deadline.
 REAP_INTERVAL_S = 0.25
 

@@ -16,17 +16,19 @@ import ssl
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler
+from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 from urllib.parse import unquote
 
 from switch_acl_api.app import CLIENT_NAME_KEY
 from switch_acl_api.connection import Body, Connection, Reader
 from switch_acl_api.counters import Counters
+from switch_acl_api.head import BadHeadError, Head, read_head
 from switch_acl_api.limits import (
     LISTEN_BACKLOG,
     MAX_CONNECTIONS,
-    MAX_REQUEST_LINE_BYTES,
+    MAX_LINGER_BYTES,
     REAP_INTERVAL_S,
     REQUEST_DEADLINE_S,
     RESERVED_DESCRIPTORS,
@@ -62,65 +64,50 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler:
     """Reads requests of one connection and lets the application answer them."""
-
-    protocol_version = "HTTP/1.1"
 
     def __init__(self, connection: Connection, app: Wsgi, base_environ: Dict[str, Any]) -> None:
         self._connection = connection
         self._app = app
         self._base_environ = base_environ
-        super().__init__(connection.sock, (connection.peer, 0), None)  # type: ignore[arg-type]  # no socketserver here
+        self._source = io.BufferedReader(Reader(connection))
+        self._closes = False
 
-    def setup(self) -> None:
-        self.rfile = io.BufferedReader(Reader(self._connection))
-        self.close_connection = True
+    def serve(self) -> None:
+        """Answer one request after another until the connection is to end. Raises ``OSError``."""
+        while not self._closes:
+            self._connection.begin(REQUEST_DEADLINE_S)
+            try:
+                head = read_head(self._source)
+            except BadHeadError as error:
+                self._refuse(error)
+                return
+            if head is None:
+                return
+            self._closes = not head.keeps_alive
+            self._serve_one(head)
 
-    def finish(self) -> None:
-        return
-
-    def handle_one_request(self) -> None:
-        self._connection.begin(REQUEST_DEADLINE_S)
-        self.raw_requestline = self.rfile.readline(MAX_REQUEST_LINE_BYTES + 1)
-        if not self.raw_requestline:
-            self.close_connection = True
-            return
-        if len(self.raw_requestline) > MAX_REQUEST_LINE_BYTES:
-            self.requestline = self.request_version = self.command = ""
-            self.send_error(414)
-            return
-        if not self.parse_request():
-            return
-        length = self._body_length()
-        if length is None:
-            return
-        body = Body(self.rfile, length, self._connection)
-        status, headers, content = self._run(body, length)
+    def _serve_one(self, head: Head) -> None:
+        if head.expects_continue:
+            self._connection.sock.settimeout(self._connection.left())
+            self._connection.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = Body(self._source, head.length, self._connection)
+        status, headers, content = self._run(body, head)
         if body.left:
             # What was not read would be taken for the next request.
-            self.close_connection = True
-        self._answer(status, headers, content)
+            self._closes = True
+        self._answer(status, headers, b"" if head.method == "HEAD" else content, len(content))
         if body.left:
             self._connection.linger(body.left)
 
-    def _body_length(self) -> Optional[int]:
-        if self.headers.get("Transfer-Encoding") is not None:
-            self.send_error(411, "expected Content-Length")
-            return None
-        lengths = self.headers.get_all("Content-Length") or ["0"]
-        if len(lengths) != 1 or not lengths[0].strip().isdigit() or len(lengths[0].strip()) > 15:
-            self.send_error(400, "not a Content-Length")
-            return None
-        return int(lengths[0])
-
-    def _run(self, body: Body, length: int) -> Tuple[str, List[Tuple[str, str]], bytes]:
+    def _run(self, body: Body, head: Head) -> Tuple[str, List[Tuple[str, str]], bytes]:
         started: List[Tuple[str, List[Tuple[str, str]]]] = []
 
         def start_response(status: str, headers: List[Tuple[str, str]], exc_info: Any = None) -> Any:  # noqa: ARG001 -- WSGI's signature
             started[:] = [(status, headers)]
 
-        result = self._app(self._environ(body, length), start_response)
+        result = self._app(self._environ(body, head), start_response)
         try:
             content = b"".join(result)
         finally:
@@ -129,65 +116,49 @@ class _Handler(BaseHTTPRequestHandler):
                 close()
         return started[0][0], started[0][1], content
 
-    def _environ(self, body: Body, length: int) -> Dict[str, Any]:
-        path, _, query = self.path.partition("?")
+    def _environ(self, body: Body, head: Head) -> Dict[str, Any]:
+        path, _, query = head.target.partition("?")
         environ = dict(self._base_environ)
         environ.update(
             {
-                "REQUEST_METHOD": self.command,
+                "REQUEST_METHOD": head.method,
                 "PATH_INFO": unquote(path, "latin-1"),
                 "QUERY_STRING": query,
-                "SERVER_PROTOCOL": self.request_version,
+                "SERVER_PROTOCOL": "HTTP/1.{}".format(head.minor),
                 "REMOTE_ADDR": self._connection.peer,
                 "wsgi.input": io.BufferedReader(body),
                 CLIENT_NAME_KEY: self._connection.client_name,
             }
         )
-        if length or self.headers.get("Content-Length") is not None:
-            environ["CONTENT_LENGTH"] = str(length)
-        if self.headers.get("Content-Type") is not None:
-            environ["CONTENT_TYPE"] = self.headers["Content-Type"]
-        for name in set(self.headers.keys()):
-            key = "HTTP_" + name.upper().replace("-", "_")
-            if "_" not in name and key not in {"HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"}:
-                environ[key] = ",".join(self.headers.get_all(name) or [])
+        if "content-length" in head.headers:
+            environ["CONTENT_LENGTH"] = str(head.length)
+        if "content-type" in head.headers:
+            environ["CONTENT_TYPE"] = head.headers["content-type"][-1]
+        for name in head.headers:
+            # "a_b" and "a-b" would be one key.
+            if "_" not in name and name not in {"content-type", "content-length"}:
+                environ["HTTP_" + name.upper().replace("-", "_")] = head.get(name)
         return environ
 
-    def _answer(self, status: str, headers: List[Tuple[str, str]], content: bytes) -> None:
+    def _answer(self, status: str, headers: List[Tuple[str, str]], content: bytes, length: int) -> None:
         kept = [(name, value) for name, value in headers if name.lower() not in {"content-length", "connection"}]
         if not status.startswith(("204", "304")):
-            kept.append(("Content-Length", str(len(content))))
-        kept += [("Date", self.date_time_string()), ("Server", "{}/{}".format(SERVICE, VERSION))]
-        if self.close_connection:
+            kept.append(("Content-Length", str(length)))
+        kept += [("Date", formatdate(usegmt=True)), ("Server", "{}/{}".format(SERVICE, VERSION))]
+        if self._closes:
             kept.append(("Connection", "close"))
         head = "HTTP/1.1 {}\r\n{}\r\n".format(status, "".join("{}: {}\r\n".format(*pair) for pair in kept))
-        self._send(head.encode("latin-1") + (b"" if self.command == "HEAD" else content))
-
-    def _send(self, data: bytes) -> None:
         self._connection.begin(RESPONSE_DEADLINE_S)
         self._connection.sock.settimeout(self._connection.left())
-        self._connection.sock.sendall(data)
+        self._connection.sock.sendall(head.encode("latin-1") + content)
 
-    def send_error(self, code: int, message: Optional[str] = None, explain: Optional[str] = None) -> None:  # noqa: ARG002 -- as the base class
-        """What is no HTTP at all is answered in JSON, too, and ends the connection."""
-        self.close_connection = True
-        text = json.dumps({"error": message or self.responses.get(code, ("error",))[0]}) + "\n"
-        self._answer(
-            "{} {}".format(int(code), self.responses.get(code, ("Error",))[0]),
-            [("Content-Type", "application/json")],
-            text.encode("ascii"),
-        )
-
-    def send_response_only(self, code: int, message: Optional[str] = None) -> None:  # noqa: ARG002 -- as the base class
-        """Only for ``100 Continue``."""
-        self._connection.sock.settimeout(self._connection.left())
-        self._connection.sock.sendall("HTTP/1.1 {} Continue\r\n".format(int(code)).encode("ascii"))
-
-    def end_headers(self) -> None:
-        self._connection.sock.sendall(b"\r\n")
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ARG002 -- as the base class
-        return
+    def _refuse(self, error: BadHeadError) -> None:
+        """A head that is none is answered in JSON, too, and ends the connection."""
+        self._closes = True
+        content = (json.dumps({"error": error.reason}) + "\n").encode("ascii")
+        status = "{} {}".format(error.status, HTTPStatus(error.status).phrase)
+        self._answer(status, [("Content-Type", "application/json")], content, len(content))
+        self._connection.linger(MAX_LINGER_BYTES)
 
 
 class Server:
@@ -291,7 +262,7 @@ class Server:
         try:
             if self._tls is not None:
                 self._handshake(connection, self._tls)
-            _Handler(connection, self._app, self._base_environ)
+            _Handler(connection, self._app, self._base_environ).serve()
         except socket.timeout:
             result = "timeout"
         except ssl.SSLError:

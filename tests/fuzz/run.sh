@@ -23,7 +23,7 @@ trap 'rm -rf "$copy"' EXIT
 trap 'exit 130' INT TERM
 
 compiled="twins tables keepers"
-others="decoder erspan recordings feeds rules filters"
+others="decoder erspan recordings feeds rules heads filters"
 
 guided=yes
 missing=

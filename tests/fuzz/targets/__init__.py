@@ -20,5 +20,6 @@ COVERED: dict[str, list[str]] = {
     "recordings": ["sentinel.packets", "sentinel.sflow.recorded", "sentinel.erspan"],
     "feeds": ["sentinel.blacklist"],
     "rules": ["switch_acl_api"],
+    "heads": ["switch_acl_api.head"],
     "filters": ["sentinel.filters"],
 }

@@ -21,6 +21,7 @@ import requests
 
 from switch_acl_api.app import create_app
 from switch_acl_api.auth import Authenticator
+from switch_acl_api.budget import Shares
 from switch_acl_api.counters import Counters
 from switch_acl_api.service import notify
 from switch_acl_api.version import VERSION
@@ -77,6 +78,8 @@ def test_versions_agree() -> None:
 
 class _Unused:
     """An engine whose routes are only listed."""
+
+    shares = Shares(1, 1, 1, 1)
 
 
 # --- the zipapp -----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 """``run`` and ``check``: the daemon, and what would keep it from working."""
 
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -48,6 +49,10 @@ def run(config: Path | None, verbose: bool) -> None:
         daemon.start()
     except OSError as error:
         raise OutsideError(f"cannot start: {error}") from error
+    # Lists and modules live as long as the process: a collection need not walk through them, which takes tens of
+    # milliseconds in whichever thread it happens to run.
+    gc.collect()
+    gc.freeze()
     logging.getLogger("sentinel").info("settings %s; mode %s", path, settings.capture.mode)
     try:
         ended.wait()

@@ -234,6 +234,18 @@ def _entries(value: object, most: int) -> Dict[str, object]:
     return value
 
 
+def _names(value: object, most: int) -> Optional[List[str]]:
+    """What ``{"names": […]}`` lists, ``None`` if it is not said which."""
+    if not isinstance(value, dict) or set(value) - {"names"}:
+        raise Refused(400, 'expected {"names": [...]}')
+    names = value.get("names")
+    if names is None:
+        return None
+    if not isinstance(names, list) or len(names) > most or not all(isinstance(name, str) for name in names):
+        raise Refused(400, "names: expected a list of at most {} names".format(most))
+    return names
+
+
 def _wanted(value: object, most: int) -> Dict[str, Wish]:
     return {name: _wish(name, entry) for name, entry in _entries(value, most).items()}
 
@@ -279,7 +291,9 @@ def _collection(app: Flask, engine: Engine) -> None:
 
     @app.route("/acl/renew", methods=["POST"])
     def renew_acls() -> Response:
-        return _json(engine.renew(g.owner, _ttl()))
+        ttl_s = _ttl()
+        names = _names(_body(MAX_ACL_BODY_BYTES), engine.shares.owner_names) if request.content_length else None
+        return _json(engine.renew(g.owner, ttl_s, names))
 
     @app.route("/acl/lasterror", methods=["GET"])
     def lasterror() -> Response:

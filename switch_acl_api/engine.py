@@ -237,16 +237,18 @@ class Engine:
                 gone.append(name)
         return gone, removes
 
-    def renew(self, owner: str, ttl_s: Optional[float]) -> Dict[str, Any]:
-        """All leases of this owner; commits nothing. Raises ``Refused``."""
+    def renew(self, owner: str, ttl_s: Optional[float], names: Optional[Sequence[str]] = None) -> Dict[str, Any]:
+        """All leases of this owner, or those of ``names`` that are its own; commits nothing. Raises ``Refused``."""
         ttl_s = self._ttl(ttl_s)
         counts = self._keeper.counts()
+        wanted = None if names is None else set(names)
         with self._mutex:
             going = {change.name for change in self._queue.pending() if isinstance(change, Remove)}
             mine = [
                 acl
                 for name, acl in sorted(self._keeper.live().items())
                 if acl.owner == owner and acl.lease is not None and name not in going
+                if wanted is None or name in wanted
             ]
             kept = self._renew([(acl, ttl_s) for acl in mine])
         renewed: Dict[str, Any] = {}

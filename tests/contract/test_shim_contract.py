@@ -338,6 +338,27 @@ def test_renew_lengthens_every_lease_and_commits_nothing(shim: Shim) -> None:
     assert shim.commits() == before
 
 
+def test_renew_lengthens_the_leases_it_names(shim: Shim) -> None:
+    for number, name in enumerate("abc", 1):
+        shim.put(name, acl(f"10.0.0.{number}"), ttl=50)
+    answer = shim.call("POST", "/acl/renew?ttl=100", json={"names": ["a", "c", "absent", "a"]}).json()
+    assert set(answer["renewed"]) == {"a", "c"}
+    left = {name: entry["expires_in_s"] for name, entry in shim.detail()["acls"].items()}
+    assert left["a"] > 99
+    assert left["b"] <= 50
+    assert left["c"] > 99
+    assert shim.call("POST", "/acl/renew?ttl=100", json={"names": []}).json()["renewed"] == {}
+    assert set(shim.call("POST", "/acl/renew?ttl=100", json={}).json()["renewed"]) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("body", ["[]", '{"names": "a"}', '{"names": [1]}', '{"name": ["a"]}', "{", '"a"'])
+def test_renewals_that_are_refused(shim: Shim, body: str) -> None:
+    shim.put("a", acl("10.0.0.1"), ttl=50)
+    answer = shim.call("POST", "/acl/renew?ttl=100", data=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, "error" in answer.json()) == (400, True)
+    assert shim.detail()["acls"]["a"]["expires_in_s"] <= 50
+
+
 def test_a_rule_goes_when_its_lease_ends(shim: Shim) -> None:
     shim.put("short", acl("10.0.0.1"), ttl=0.6)
     shim.put("long", acl("10.0.0.2"), ttl=60)

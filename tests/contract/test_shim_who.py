@@ -120,6 +120,7 @@ def test_what_belongs_to_another_owner_is_left_alone(alice: Client, bob: Client)
     result = bob("PATCH", "/acl/", json={"hers": None, "his": {"lines": acl("10.0.0.4")}}).json()
     assert (result["installed"], result["failed"]["hers"]["status"], result["removed"]) == (["his"], 409, [])
     assert bob("POST", "/acl/renew").json()["renewed"].keys() == {"his"}
+    assert bob("POST", "/acl/renew", json={"names": ["his", "hers"]}).json()["renewed"].keys() == {"his"}
     assert bob("DELETE", "/acl/").status_code == 204
     assert alice("GET", "/acl/").json() == ["hers"]
 

@@ -15,6 +15,7 @@ from switch_acl_api.budget import Shares
 from switch_acl_api.counters import Counters, gauge
 from switch_acl_api.engine import Engine, Wish
 from switch_acl_api.errors import Refused, RuleError
+from switch_acl_api.guard import Failures, Hosts
 from switch_acl_api.limits import (
     BODIES_AT_A_TIME,
     BODY_TURN_WAIT_S,
@@ -32,6 +33,9 @@ from switch_acl_api.version import SERVICE, VERSION
 
 # Set by our server from the verified certificate; a client's headers arrive as HTTP_*.
 CLIENT_NAME_KEY = "switch_acl_api.client_name"
+# The address of ours that the client has reached, and a way to let it wait.
+LOCAL_KEY = "switch_acl_api.local"
+PAUSE_KEY = "switch_acl_api.pause"
 
 _NAME = re.compile(r"[a-z0-9_]{1,%d}\Z" % MAX_NAME_CHARS)
 _TTL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?\Z")
@@ -41,14 +45,19 @@ _OPEN = {"healthz", "openapi"}
 
 
 def create_app(
-    engine: Engine, authenticator: Authenticator, counters: Counters, requests_per_second: int = 100
+    engine: Engine,
+    authenticator: Authenticator,
+    counters: Counters,
+    requests_per_second: int = 100,
+    hosts: Optional[Hosts] = None,
 ) -> Flask:
+    """``hosts`` are checked if given: without authentication nothing else keeps pages of strangers out."""
     app = Flask("switch_acl_api", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BULK_BODY_BYTES
     most = bulk_bytes(engine.shares)
     app.extensions[_ROOM] = Room(BODIES_AT_A_TIME * most, most)
     app.url_map.strict_slashes = False
-    _hooks(app, engine, authenticator, counters, Rates(requests_per_second))
+    _hooks(app, engine, authenticator, counters, Rates(requests_per_second), hosts)
     _collection(app, engine)
     _single(app, engine)
     _status(app, engine, authenticator, counters)
@@ -58,18 +67,30 @@ def create_app(
 # --- around every request -------------------------------------------------------------------------
 
 
-def _hooks(app: Flask, engine: Engine, authenticator: Authenticator, counters: Counters, rates: Rates) -> None:
+def _hooks(
+    app: Flask,
+    engine: Engine,
+    authenticator: Authenticator,
+    counters: Counters,
+    rates: Rates,
+    hosts: Optional[Hosts],
+) -> None:
+    failures = Failures(counters)
+
     @app.before_request
     def identify() -> Optional[Response]:
         # Only browsers send it, and no browser is a client of this: a page must not reach a shim on loopback.
         if request.headers.get("Origin") is not None:
             return _error(403, "not for browsers")
+        if hosts is not None and not hosts.allows(request.headers.get("Host"), request.environ.get(LOCAL_KEY, "")):
+            return _error(403, "not the name of this switch; further ones belong into hosts")
         if request.endpoint in _OPEN:
             return None
         try:
             g.owner = authenticator.owner(request.headers.get("Authorization"), request.environ.get(CLIENT_NAME_KEY))
-        except Refused:
-            counters.add("auth_failures")
+        except Refused as error:
+            guessed = "Authorization" in request.headers or request.environ.get(CLIENT_NAME_KEY) is not None
+            failures.note(_peer(), error.error, guessed, request.environ.get(PAUSE_KEY))
             raise
         # Without authentication all have one name, and the address tells them apart.
         if not rates.take((g.owner, _peer() if g.owner == ANYBODY else "")):

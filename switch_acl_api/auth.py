@@ -53,10 +53,27 @@ def read_tokens(path: str) -> List[Tuple[str, bytes]]:
     return tokens
 
 
-class Authenticator:
-    """``methods`` as in the settings; none: everybody is ``anonymous``. A changed token file is read again."""
+def check_secret(path: str) -> None:
+    """A private key may be read by its owner, who is this user or root, and by a group that root chose (0640).
 
-    def __init__(self, methods: Sequence[str], token_file: Optional[str]) -> None:
+    Raises ``OSError`` and ``ValueError``.
+    """
+    info = os.stat(path)
+    mode = stat.S_IMODE(info.st_mode)
+    if info.st_uid not in (0, os.geteuid()):
+        raise ValueError("{} belongs to another user".format(path))
+    if mode & (0o037 if info.st_uid == 0 else 0o077):
+        raise ValueError("{} can be read or written by others (mode {:04o}); expected 0600".format(path, mode))
+
+
+class Authenticator:
+    """``methods`` and ``match`` as in the settings; without methods all are ``anonymous``. A changed file is read again.
+
+    ``match``: ``either`` of two methods will do, or ``both`` are needed and must name the same owner.
+    """
+
+    def __init__(self, methods: Sequence[str], token_file: Optional[str], match: str = "either") -> None:
+        self._needs_all = match == "both"
         self._methods = frozenset(methods)
         self._token_file = token_file if "token" in self._methods else None
         self._mutex = threading.Lock()
@@ -74,14 +91,18 @@ class Authenticator:
         if not self._methods:
             return ANYBODY
         found = set()
+        missing = set(self._methods)
         if "mtls" in self._methods and common_name is not None:
             if not is_owner(common_name):
                 raise Refused(401, "the certificate's common name is no owner's name")
             found.add(common_name)
+            missing.discard("mtls")
         if "token" in self._methods and authorization is not None:
             found.add(self._owner_of(authorization))
-        if not found:
-            raise Refused(401, "credentials are missing: {}".format(" or ".join(sorted(self._methods))))
+            missing.discard("token")
+        if not found or (self._needs_all and missing):
+            word = " and " if self._needs_all else " or "
+            raise Refused(401, "credentials are missing: {}".format(word.join(sorted(self._methods))))
         if len(found) > 1:
             raise Refused(401, "token and certificate belong to different owners")
         return found.pop()

@@ -137,6 +137,8 @@ def _contradictions(settings: Settings, table: Dict[str, Any]) -> List[str]:
         found.append('auth: missing; expected ["token"], ["mtls"], both, or [] so that nobody is asked')
     if "token" in settings.auth and "auth" in table and settings.token_file is None:
         found.append('token_file: missing; auth has "token"')
+    if settings.auth_match == "both" and set(settings.auth) != {"token", "mtls"}:
+        found.append('auth_match = "both": expected auth = ["token", "mtls"]')
     if (settings.tls_cert is None) != (settings.tls_key is None):
         found.append("tls_cert and tls_key: one without the other")
     if "mtls" in settings.auth:
@@ -161,6 +163,8 @@ KEYS: Keys = {
     "listen": ("listen", address),
     "driver": ("driver", _driver),
     "auth": ("auth", list_of(choice("token", "mtls"))),
+    "auth_match": ("auth_match", choice("either", "both")),
+    "hosts": ("hosts", list_of(text)),
     "token_file": ("token_file", text),
     "tls_cert": ("tls_cert", text),
     "tls_key": ("tls_key", text),

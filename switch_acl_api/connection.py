@@ -23,6 +23,7 @@ class Connection:
         self.deadline = time.monotonic() + REQUEST_DEADLINE_S
         self._mutex = threading.Lock()
         self._closed = False
+        self._cut = threading.Event()
 
     def begin(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
@@ -34,6 +35,11 @@ class Connection:
         if left <= 0:
             raise socket.timeout("deadline")
         return left
+
+    def pause(self, seconds: float) -> None:
+        """Wait, as one of those that make room for new connections; returns at once when cut."""
+        self.begin(2 * seconds)
+        self._cut.wait(seconds)
 
     def linger(self, expected: int) -> None:
         """Take what is still being sent: closing on unread octets would make the kernel throw the answer away."""
@@ -48,6 +54,7 @@ class Connection:
 
     def cut(self) -> None:
         """End it from another thread: what its own thread is reading ends."""
+        self._cut.set()
         with self._mutex, contextlib.suppress(OSError):
             if not self._closed:
                 # Not SSLSocket's own shutdown: that pulls the TLS object from under the other thread.

@@ -59,6 +59,11 @@ BODY_TURN_WAIT_S = 5.0
 # How often expired deadlines are looked for; the error of every connection deadline.
 REAP_INTERVAL_S = 0.25
 
+# Refused credentials: so many of one address are answered at once, then one each so many seconds; others after a pause.
+FREE_FAILURES = 10
+FREE_FAILURES_PER_S = 0.2
+FAILED_PAUSE_S = 1.0
+LOGGED_FAILURES_PER_S = 0.1
 # Owners, or addresses, whose rate is known at one time: 150 octets each.
 MAX_RATE_BUCKETS = 1024
 

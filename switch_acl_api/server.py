@@ -21,7 +21,7 @@ from http import HTTPStatus
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 from urllib.parse import unquote
 
-from switch_acl_api.app import CLIENT_NAME_KEY
+from switch_acl_api.app import CLIENT_NAME_KEY, LOCAL_KEY, PAUSE_KEY
 from switch_acl_api.connection import Body, Connection, Reader
 from switch_acl_api.counters import Counters
 from switch_acl_api.head import BadHeadError, Head, read_head
@@ -128,6 +128,8 @@ class _Handler:
                 "REMOTE_ADDR": self._connection.peer,
                 "wsgi.input": io.BufferedReader(body),
                 CLIENT_NAME_KEY: self._connection.client_name,
+                PAUSE_KEY: self._connection.pause,
+                LOCAL_KEY: self._connection.sock.getsockname()[0],
             }
         )
         if "content-length" in head.headers:

@@ -11,13 +11,14 @@ import ssl
 from typing import List, Optional
 
 from switch_acl_api.app import create_app
-from switch_acl_api.auth import Authenticator, read_tokens
+from switch_acl_api.auth import Authenticator, check_secret, read_tokens
 from switch_acl_api.clock import BootClock
 from switch_acl_api.config import keep_settings, load_settings
 from switch_acl_api.counters import Counters
 from switch_acl_api.drivers.table import make_driver
 from switch_acl_api.engine import Engine, Rulebook
 from switch_acl_api.errors import AlreadyRunningError, ConfigError
+from switch_acl_api.guard import Hosts
 from switch_acl_api.policy import PolicyDir
 from switch_acl_api.server import Server, bound_socket, tls_context
 from switch_acl_api.settings import Settings
@@ -35,12 +36,12 @@ def serve(path: str) -> int:
     tls = read_secrets(path, settings)
     counters = Counters()
     try:
-        authenticator = Authenticator(settings.auth, settings.token_file)
+        authenticator = Authenticator(settings.auth, settings.token_file, settings.auth_match)
         engine = _make_engine(settings, authenticator, counters)
         listener = bound_socket(*listen_address(settings))
     except OSError as error:
         return _cannot_start(error)
-    app = create_app(engine, authenticator, counters, settings.max_requests_per_second)
+    app = create_app(engine, authenticator, counters, settings.max_requests_per_second, _hosts(settings, engine))
     server = Server(listener, app.wsgi_app, tls, counters)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
@@ -76,12 +77,18 @@ def read_secrets(path: str, settings: Settings) -> Optional[ssl.SSLContext]:
             findings.append('token_file = "{}": {}'.format(settings.token_file, reason))
     if settings.tls_cert is not None and settings.tls_key is not None:
         try:
+            check_secret(settings.tls_key)
             tls = tls_context(settings.tls_cert, settings.tls_key, settings.client_ca)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             findings.append("tls_cert, tls_key, client_ca: {}".format(error))
     if findings:
         raise ConfigError(path, findings)
     return tls
+
+
+def _hosts(settings: Settings, engine: Engine) -> Optional[Hosts]:
+    """With authentication none: a page of a stranger has no token, and ``Origin`` is refused anyway."""
+    return None if settings.auth else Hosts(settings.hosts, lambda: engine.driver.own_addresses().own)
 
 
 def _make_engine(settings: Settings, authenticator: Authenticator, counters: Counters) -> Engine:

@@ -24,6 +24,8 @@ class Settings(NamedTuple):
     listen: Address = ("127.0.0.1", 8080)
     driver: str = DEFAULT_DRIVER
     auth: Tuple[str, ...] = ("token",)
+    auth_match: str = "either"
+    hosts: Tuple[str, ...] = ()
     token_file: Optional[str] = None
     tls_cert: Optional[str] = None
     tls_key: Optional[str] = None

@@ -257,7 +257,7 @@ def test_more_waiting_requests_than_threads_leave_health_answering(tmp_path: Pat
         behave(shim.home, sleep=1)
         shim.put("first", acl("10.0.0.1"), headers={"Prefer": "respond-async"})
         wait_until((shim.home / "busy").exists)
-        head = b"DELETE /acl/first HTTP/1.1\r\nHost: x\r\n\r\n"
+        head = b"DELETE /acl/first HTTP/1.1\r\nHost: localhost\r\n\r\n"
         with silent(shim, MAX_CONNECTIONS - 4) as sockets:
             for sock in sockets:
                 sock.sendall(head)

@@ -67,7 +67,7 @@ def check_secret(path: str) -> None:
 
 
 class Authenticator:
-    """``methods`` and ``match`` as in the settings; without methods all are ``anonymous``. A changed file is read again.
+    """``methods`` and ``match`` as in the settings; without methods all are ``anonymous``. A changed file counts.
 
     ``match``: ``either`` of two methods will do, or ``both`` are needed and must name the same owner.
     """

@@ -7,7 +7,8 @@
 The linux driver starts it where the kernel has no ``erspan`` device. It outlives the shim, so that a capture goes on
 while the shim is restarted, but not the leases it serves: at UNTIL (CLOCK_BOOTTIME; 0 is never) it removes the device
 and ends; without its device it ends too. Root in its network namespace asks it for its counters, and tells it of a
-renewal, over an abstract Unix socket that is named after the device. That name also keeps a second one from starting.
+renewal, over a Unix socket in a folder of root's that is named after the device, so that no other user can take its
+place. A lock beside the socket keeps a second one from starting.
 
 What it sends is a raw IP packet (protocol 47) of the ERSPAN source: GRE with a sequence number, eight octets of ERSPAN
 (draft-foschiano-erspan-03, section 4.2), the frame with its VLAN tag put back. Frames too long for the path are
@@ -16,11 +17,13 @@ fragmented rather than lost. It needs nothing but Python's library.
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import select
 import signal
 import socket
+import stat
 import struct
 import sys
 import time
@@ -68,6 +71,11 @@ _TICK_S = 1.0
 _DEVICE_GONE = {errno.ENETDOWN, errno.ENODEV, errno.ENXIO}
 
 
+CONTROL_FOLDER = "/run/switch-acl-api"
+# Of encapsulators that an earlier version has started.
+_OLD_ADDRESS = "\0switch-acl-api/encapsulator/"
+
+
 class Job(NamedTuple):
     device: str
     source: str
@@ -79,7 +87,25 @@ class Job(NamedTuple):
 
 
 def control_address(device: str) -> str:
-    return "\0switch-acl-api/encapsulator/" + device
+    """The socket's path. Devices have their names in a network namespace, and folders are shared among those."""
+    namespace = os.stat("/proc/self/ns/net").st_ino
+    return "{}/{}-{}".format(CONTROL_FOLDER, namespace, device)
+
+
+def make_control_folder() -> None:
+    """Raises ``OSError`` if the folder is, or could become, another user's."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(CONTROL_FOLDER, 0o700)
+    if not _is_ours(CONTROL_FOLDER):
+        raise PermissionError(errno.EPERM, "not a folder that only root can write", CONTROL_FOLDER)
+
+
+def _is_ours(folder: str) -> bool:
+    try:
+        info = os.lstat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(info.st_mode) and info.st_uid in {0, os.geteuid()} and not info.st_mode & 0o022
 
 
 class Wrapper:
@@ -130,11 +156,18 @@ class Encapsulator:
         self._frames: socket.socket
         self._out: socket.socket
         self._control: socket.socket
+        self._lock = -1
 
     def open(self) -> None:
         # The name first: two of us would send every frame twice.
+        make_control_folder()
+        address = control_address(self._job.device)
+        self._lock = os.open(address + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(address)
         self._control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._control.bind(control_address(self._job.device))
+        self._control.bind(address)
         self._out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_GRE)
         self._out.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
         self._out.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, self._job.ttl)
@@ -239,6 +272,8 @@ def _line(connection: socket.socket) -> str:
 
 def ask(device: str, until: Optional[float] = None) -> Optional[Dict[str, Any]]:
     """Counters and pid of the encapsulator of ``device``, telling it ``until``; ``None`` where there is none."""
+    if not _is_ours(CONTROL_FOLDER):
+        return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(CONTROL_WAIT_S)
         try:
@@ -252,6 +287,16 @@ def ask(device: str, until: Optional[float] = None) -> Optional[Dict[str, Any]]:
         except (OSError, ValueError):
             return None
     return dict(state, pid=pid) if isinstance(state, dict) else None
+
+
+def retire_old(device: str) -> None:
+    """End the encapsulator of an earlier version: beside a new one it would send every frame a second time."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, contextlib.suppress(OSError):
+        connection.settimeout(CONTROL_TIMEOUT_S)
+        connection.connect(_OLD_ADDRESS + device)
+        pid, uid = peer_of(connection)
+        if uid in {0, os.geteuid()}:
+            os.kill(pid, signal.SIGTERM)
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 import switch_acl_api
-from switch_acl_api.drivers.linux.encapsulator import ask
+from switch_acl_api.drivers.linux.encapsulator import ask, retire_old
 from switch_acl_api.drivers.linux.nft_table import Mirror
 from switch_acl_api.errors import CommitError
 from switch_acl_api.limits import ENCAPSULATOR_START_S
@@ -45,6 +45,7 @@ class Encapsulators:
             # It lives but does not answer.
             old.kill()
             old.wait()
+        retire_old(device)
         root = str(Path(str(switch_acl_api.__file__)).parent.parent)
         job = [device, mirror.source, mirror.destination, mirror.ttl, mirror.session, repr(until), self._ip]
         command = [sys.executable, "-I", "-S", "-c", _START, root, *(str(word) for word in job)]

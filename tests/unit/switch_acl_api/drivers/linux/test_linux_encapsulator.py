@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sentinel.erspan.decapsulate import decapsulate_gre
 from switch_acl_api.drivers.linux import encapsulator
-from switch_acl_api.drivers.linux.encapsulator import Wrapper, ask, control_address, main, tag_of
+from switch_acl_api.drivers.linux.encapsulator import Wrapper, ask, control_address, main, make_control_folder, tag_of
 
 _SOL_PACKET, _PACKET_AUXDATA = 263, 8
 
@@ -70,7 +70,37 @@ def test_the_tag_that_the_kernel_took_off(ancillary: list[tuple[int, int, bytes]
 
 
 @pytest.fixture
-def answer(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[bytes]]]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(encapsulator, "CONTROL_FOLDER", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_a_folder_that_others_can_write_is_not_used(folder: Path, mode: int) -> None:
+    """Any local user could be the encapsulator there, and be told of leases."""
+    folder.chmod(mode)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(control_address("sab-any"))
+        listener.listen()
+        assert ask("sab-any") is None
+        with pytest.raises(PermissionError):
+            make_control_folder()
+        listener.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    folder.chmod(0o700)
+    make_control_folder()
+
+
+def test_a_link_in_the_place_of_the_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.setattr(encapsulator, "CONTROL_FOLDER", str(tmp_path / "link"))
+    with pytest.raises(PermissionError):
+        make_control_folder()
+
+
+@pytest.fixture
+def answer(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[str, list[bytes]]]:
     """Something that has an encapsulator's name and answers each question with the parameter."""
     device = f"sab-{id(request):08x}"[:12]
     asked: list[bytes] = []

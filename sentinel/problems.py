@@ -38,7 +38,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What differs from the look before: problems that began, and those that are over, as they were last reported."""
+    """The difference from the look before: problems that began, and those that are over, as last reported."""
 
     began: tuple[Problem, ...]
     ended: tuple[Problem, ...]

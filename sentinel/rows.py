@@ -100,7 +100,7 @@ class SwitchRow:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRow:
-    """What was kept of one capture on this host, in frames and octets. ``lost`` are gaps in ERSPAN's sequence."""
+    """The frames and octets of one capture that were kept on this host. ``lost`` are gaps in ERSPAN's sequence."""
 
     frames: int = 0
     bytes: int = 0

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 TICK_S = 1
 RECONCILE_S = 300
 PURGE_S = 3600
-# What a power cut may take of the store.
+# The seconds of saving that a power cut may undo.
 SYNC_S = 5
 ENDED_SHOWN = 200
 

@@ -33,7 +33,7 @@ class Job:
 
 
 class Component:
-    """What a component may offer; the defaults offer nothing."""
+    """The parts that a component may offer; the defaults offer nothing."""
 
     def start(self) -> None:
         """Begin; raises ``OSError`` or a ``SentinelError`` if that is impossible, and has then left nothing behind."""

@@ -47,7 +47,7 @@ Lookup = Callable[[str], tuple[Indicator, ...]]
 
 @dataclass(slots=True)
 class LoopCounters:
-    """What the loop could not do as it should."""
+    """Counts of what the loop could not do as it should."""
 
     matches_overflow: int = 0
     store_errors: int = 0

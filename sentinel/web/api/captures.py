@@ -19,6 +19,7 @@ from sentinel.web.api.routes import (
     PREFIX,
     body,
     client_gone,
+    field_of,
     list_limit,
     listed,
     not_found,
@@ -140,10 +141,7 @@ def blueprint(source: Source, packets: Packets, streams: PcapStreams) -> Bluepri
 def _field(capture: Capture, name: str) -> filters.Value:
     if name == "switch":
         return [mirror.switch for mirror in capture.mirrors]
-    if name in {"feed", "group", "prefix"}:
-        return [getattr(indicator, name) for indicator in capture.indicators]
-    value: filters.Value = getattr(capture, name)
-    return value
+    return field_of(capture, name)
 
 
 def _found(source: Source, capture_id: str) -> Capture:

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, jsonify
 from sentinel import filters
 from sentinel.model import Capture, Detection, Direction, Evidence
 from sentinel.web import inputs, views
-from sentinel.web.api.routes import PREFIX, list_limit, listed, not_found, understands, wanted
+from sentinel.web.api.routes import PREFIX, field_of, list_limit, listed, not_found, understands, wanted
 from sentinel.web.flowquery import PROTOCOLS
 
 STATES = ("open", "closed", "delisted")
@@ -78,7 +78,4 @@ def blueprint(source: Source) -> Blueprint:
 def _field(detection: Detection, name: str) -> filters.Value:
     if name == "agent":
         return [observer.agent for observer in detection.observers]
-    if name in {"feed", "group", "prefix"}:
-        return [getattr(indicator, name) for indicator in detection.indicators]
-    value: filters.Value = getattr(detection, name)
-    return value
+    return field_of(detection, name)

@@ -9,6 +9,7 @@ from flask import Flask, Response, g, jsonify, request
 
 from sentinel import filters
 from sentinel.limits import DEFAULT_LIST_ROWS, MAX_LIST_ROWS
+from sentinel.model import Capture, Detection
 from sentinel.web import inputs
 from sentinel.web.answer import HttpError
 from sentinel.web.views import Json
@@ -56,6 +57,14 @@ def wanted(keys: filters.Keys, *own: str) -> Callable[[filters.Getter], bool]:
 def _own_value(keys: filters.Keys, key: str, text: str) -> str:
     """Return the value of a query key of a list's own, which names one host if it is an address."""
     return inputs.address(text, key) if isinstance(keys[key], filters.Address) else text
+
+
+def field_of(row: Detection | Capture, name: str) -> filters.Value:
+    """Return the value of a filter's key; those of indicators are as many as list the address."""
+    if name in {"feed", "group", "prefix"}:
+        return [getattr(indicator, name) for indicator in row.indicators]
+    value: filters.Value = getattr(row, name)
+    return value
 
 
 def body(known: Collection[str] = frozenset()) -> dict[str, object]:

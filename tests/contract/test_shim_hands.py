@@ -162,7 +162,10 @@ def test_the_wall_clock_means_nothing(shim: Shim) -> None:
     time.sleep(0.5)
     if shutil.which("faketime"):
         prefix = ["faketime", "1970-01-02 00:00:00"]
-        assert subprocess.run(prefix + shim.command("expire"), cwd=REPO, check=False).returncode == 0
+        # Else it would set the clock of leases too, which no operator can.
+        wall_alone = {**os.environ, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        done = subprocess.run(prefix + shim.command("expire"), cwd=REPO, env=wall_alone, check=False)
+        assert done.returncode == 0
     else:
         # No way to set the clock here: file times are the only wall clock a file carries.
         for path in shim.policy_dir.iterdir():

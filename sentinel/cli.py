@@ -13,6 +13,8 @@ import click
 import sentinel
 from sentinel.commands import captures, demo, lists, recorded, run, selftest
 from sentinel.errors import ConfigError, OutsideError
+from sentinel.limits import MAX_LOG_MESSAGE_CHARS
+from sentinel.texts import quoted
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,7 +63,7 @@ def main() -> None:
         click.echo(str(error), err=True)
         sys.exit(2)
     except OutsideError as error:
-        click.echo(f"sentinel: {error}", err=True)
+        click.echo(f"sentinel: {quoted(str(error), MAX_LOG_MESSAGE_CHARS)}", err=True)
         sys.exit(1)
     except BrokenPipeError:
         # The reader of our data went away (`| head`); nothing more can be said to it, not even at exit.

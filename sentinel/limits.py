@@ -353,3 +353,7 @@ ENDED_CAPTURES_KEPT_S = 30 * 86_400.0
 # Ended captures whose late frames are told from those of new ones; a frame is late by seconds, not by a thousand
 # captures.
 MAX_ENDED_CAPTURES_REMEMBERED = 1_000
+# Characters of a log message, or of an exception's message in a traceback; the longest of our own is some 1,000.
+MAX_LOG_MESSAGE_CHARS = 4_096
+# Exceptions of one chain of causes that are logged; ours have three at most.
+MAX_LOGGED_CAUSES = 8

@@ -7,7 +7,6 @@ import gc
 import logging
 import signal
 import socket
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ import click
 
 from sentinel import tokenfile
 from sentinel.capture.switches import Access, SwitchClient
+from sentinel.commands import logs
 from sentinel.commands.client import DaemonClient
 from sentinel.commands.options import config_option, find_config
 from sentinel.components.feeds import loader_of
@@ -23,7 +23,9 @@ from sentinel.components.switches import access_of, switches_of
 from sentinel.config.settings import Settings, load
 from sentinel.daemon import Daemon
 from sentinel.errors import OutsideError, SwitchError
+from sentinel.limits import MAX_LOG_MESSAGE_CHARS
 from sentinel.model import Switch
+from sentinel.texts import quoted
 from sentinel.web.tokens import parse_tokens
 
 
@@ -34,13 +36,7 @@ def run(config: Path | None, verbose: bool) -> None:
     """The daemon: sFlow in, detections, captures on switches, console on port 8008."""
     path = find_config(config)
     settings = load(path)
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    for chatty in ("apscheduler", "urllib3", "waitress"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logs.set_up(logging.DEBUG if verbose else logging.INFO)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -85,11 +81,11 @@ class _Report:
         self.wrong = 0
 
     def good(self, what: str, detail: str) -> None:
-        click.echo(f"ok     {what}: {detail}")
+        click.echo(f"ok     {what}: {quoted(detail, MAX_LOG_MESSAGE_CHARS)}")
 
     def bad(self, what: str, detail: str) -> None:
         self.wrong += 1
-        click.echo(f"WRONG  {what}: {detail}")
+        click.echo(f"WRONG  {what}: {quoted(detail, MAX_LOG_MESSAGE_CHARS)}")
 
 
 def _check_feeds(settings: Settings, report: _Report) -> None:

@@ -26,6 +26,7 @@ GROUND = {
         "pulse",
         "readings",
         "rows",
+        "texts",
         "times",
     ),
     *("rows", "times", "compiled", "filters", "__version__"),

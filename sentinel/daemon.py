@@ -10,6 +10,7 @@ from sentinel.components.flows import Flows
 from sentinel.components.overview import Overview
 from sentinel.components.report import Report
 from sentinel.components.sflow import Sflow
+from sentinel.components.statedir import StateDir
 from sentinel.components.switches import Switches
 from sentinel.components.web import Web
 from sentinel.config.settings import Settings
@@ -50,7 +51,8 @@ class Daemon:
         self.captures.on_capture.append(self.feeds.count_capture)
 
         # In the order of their start: a component that takes reports runs before those that report.
-        parts: list[Component] = [self.report, self.feeds, self.switches, self.captures, self.erspan, self.flows]
+        parts: list[Component] = [StateDir(settings.state_dir), self.report, self.feeds, self.switches, self.captures]
+        parts += (self.erspan, self.flows)
         parts.append(self.sflow)
         self.overview = Overview(
             settings,
@@ -76,7 +78,6 @@ class Daemon:
 
     def start(self) -> None:
         """Start all components; what was started is stopped again if a later one cannot start."""
-        self.settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lifecycle.start()
 
     def stop(self) -> None:

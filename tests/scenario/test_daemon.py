@@ -271,3 +271,17 @@ def test_flows_are_counted_by_the_second_and_told_in_utc(make: Make) -> None:
     assert times[-1] <= last < times[-1] + 1.1
     assert fabric.sentinel.metric("sentinel_flows_samples_total") == 9
     assert "did you mean dst_ip" in requests.get(f"http://{fabric.sentinel.web}/api/v1/flows?dst=1", timeout=5).text
+
+
+def test_a_second_daemon_on_the_same_state_dir_ends_with_status_2_and_names_it(make: Make) -> None:
+    fabric = make().start()
+    words = [sys.executable, "-m", "sentinel", "run", "-c", str(fabric.sentinel.config)]
+    second = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert second.returncode == 2
+    assert f"{fabric.sentinel.directory / 'state'} is in use" in second.stderr
+    assert fabric.sentinel.process.running
+    # Commands that need no daemon of their own go on working beside it.
+    words[3:4] = ["feeds", "list"]
+    assert subprocess.run(words, capture_output=True, timeout=30, check=False).returncode == 0
+    fabric.sentinel.process.kill()
+    fabric.sentinel.start()

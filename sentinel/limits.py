@@ -357,3 +357,5 @@ MAX_ENDED_CAPTURES_REMEMBERED = 1_000
 MAX_LOG_MESSAGE_CHARS = 4_096
 # Exceptions of one chain of causes that are logged; ours have three at most.
 MAX_LOGGED_CAUSES = 8
+# A file of ours that was deleted under the daemon is shown for so long after it was made anew, for people to see.
+FILE_GONE_SHOWN_S = 600.0

@@ -94,6 +94,8 @@ class Store:
         self._writer: sa.Connection | None = None
         self._writing = threading.Lock()
         self._saving: tuple[str, ...] = ()
+        # Device and inode of an SQLite file.
+        self._file: tuple[int, int] | None = None
 
     def open(self) -> None:
         """Create the schema, or bring an older one up to date; a newer one is refused rather than guessed at.
@@ -107,6 +109,8 @@ class Store:
             try:
                 with engine.begin() as db:
                     _bring_up_to_date(db)
+                path = _path_of(engine)
+                self._file = _identity(path) if path else None
             except BaseException:
                 engine.dispose()
                 raise
@@ -127,6 +131,40 @@ class Store:
                 self._writer = None
             self._engine.dispose()
             self._engine = None
+
+    def gone(self) -> bool:
+        """Tell whether the file was deleted or replaced since ``open()``; what is saved is then lost with this process.
+
+        SQLite does not notice: it goes on writing to the file that has no name any more.
+        """
+        path = Path(sa.make_url(self._url).database or "")
+        try:
+            return self._file is not None and _identity(path) != self._file
+        except FileNotFoundError:
+            return True
+        except OSError:
+            # Unknown; a folder that is not accessible is reported by the next save or sync.
+            return False
+
+    def renew(self, captures: Iterable[Capture]) -> None:
+        """Make a new file in place of one that is gone, with these captures in it; nothing may be saved meanwhile.
+
+        A file that has taken the place is kept as ``<name>.replaced``. After a ``StoreError`` nothing can be saved, and
+        ``gone()`` stays true.
+        """
+        self.close()
+        path = Path(sa.make_url(self._url).database or "")
+        try:
+            _clear(path)
+            self.open()
+            self.save(captures)
+        except (OSError, StoreError) as error:
+            self.close()
+            # No file's: a new one may have got the inode of the one that is gone.
+            self._file = (0, 0)
+            if isinstance(error, StoreError):
+                raise
+            raise _store_error("cannot be written anew", error) from error
 
     def save(self, captures: Iterable[Capture]) -> None:
         """All of them or none; when this returns, no end of this process loses them."""
@@ -221,6 +259,28 @@ def _engine_for(url: sa.URL) -> sa.Engine:
         ) from error
 
 
+def _path_of(engine: sa.Engine) -> Path | None:
+    path = engine.url.database
+    return Path(path) if engine.dialect.name == "sqlite" and path and path != ":memory:" else None
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _clear(path: Path) -> None:
+    """Let no log of another file be taken for that of the new one."""
+    replaced = path.exists()
+    for suffix in ("", "-wal", "-shm"):
+        part = Path(f"{path}{suffix}")
+        with contextlib.suppress(FileNotFoundError):
+            if replaced:
+                part.replace(f"{path}.replaced{suffix}")
+            else:
+                part.unlink()
+
+
 def _bring_up_to_date(db: sa.Connection) -> None:
     if db.dialect.name == "postgresql":
         # Before the first look: a look locks what it reads until the transaction ends, so that two processes which
@@ -238,9 +298,9 @@ def _bring_up_to_date(db: sa.Connection) -> None:
             'go back to the database of before its upgrade (deploy/OPERATIONS.md, "Upgrade")'
         )
     if version is not None and version < SCHEMA_VERSION:
-        path = db.engine.url.database
-        if db.dialect.name == "sqlite" and path and Path(path).exists():
-            keep_copy(Path(path), version)
+        path = _path_of(db.engine)
+        if path and path.exists():
+            keep_copy(path, version)
         migrate(db, version)
     _metadata.create_all(db)
     if version is None:

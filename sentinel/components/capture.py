@@ -157,6 +157,9 @@ class Captures(Component):
         self._engine = CaptureEngine(policy_of(settings, confidence), fabric.inventory, fabric.is_probeable)
         self._loop = Loop(self._detector, self._engine, self._outward)
         self._longest_s = settings.capture.longest_s
+        # When the store's file was last missed, and when it was written anew; both monotonic.
+        self._store_gone: float | None = None
+        self._store_renewed: float | None = None
 
     # --- life ----------------------------------------------------------------------------------------
 
@@ -198,9 +201,22 @@ class Captures(Component):
 
     def _sync(self) -> None:
         try:
+            if self._store.gone():
+                self._renew_store()
             self._store.sync()
         except StoreError as error:
             log.warning("%s", error)
+
+    def _renew_store(self) -> None:
+        """Write what is live to a new file, so that a restart adopts it; the loop saves nothing meanwhile."""
+        if self._store_gone is None or self._store_renewed is not None:
+            log.error("sentinel.db was deleted or replaced under the running daemon; it is written anew")
+        self._store_gone, self._store_renewed = time.monotonic(), None
+        with self._loop.lock:
+            live = self._engine.live()
+            self._store.renew(live)
+        self._store_renewed = time.monotonic()
+        log.warning("sentinel.db is written anew with %d live captures; those that ended are lost", len(live))
 
     def _purge(self) -> None:
         try:
@@ -343,12 +359,24 @@ class Captures(Component):
         if self._loop.store_error:
             remedy = "make room and check the rights of state_dir; no new mirror is installed until then"
             yield Problem("store", "failing", "sentinel.db", self._loop.store_error, remedy)
+        yield from self._store_gone_problem()
         if self._loop.counters.round_errors:
             text = "a bug was met while deciding"
             yield Problem("round_error", "degraded", "loop", text, "report the traceback in the log")
         with self._loop.lock:
             of_switches = list(switch_problems(self._engine))
         yield from of_switches
+
+    def _store_gone_problem(self) -> Iterable[Problem]:
+        if self._store_gone is None:
+            return
+        text = "the file was deleted or replaced under the running daemon"
+        if self._store_renewed is None:
+            remedy = "check the room and the rights of state_dir; no new mirror is installed until it can be written"
+            yield Problem("store_gone", "failing", "sentinel.db", f"{text} and cannot be written anew", remedy)
+        elif time.monotonic() - self._store_renewed < limits.FILE_GONE_SHOWN_S:
+            text = f"{text}; live captures were written to a new one, those that ended are lost"
+            yield Problem("store_gone", "failing", "sentinel.db", text, "find out what changes files in state_dir")
 
     def readings(self) -> Iterable[Reading]:
         yield from counters("loop", self._loop.counters)

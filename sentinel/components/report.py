@@ -8,6 +8,8 @@ from pathlib import Path
 
 from sentinel.components.component import Component
 from sentinel.config import settings
+from sentinel.limits import FILE_GONE_SHOWN_S
+from sentinel.problems import Problem
 from sentinel.readings import Reading, counters
 from sentinel.report.eventlog import EventLog, EventRing
 
@@ -44,6 +46,12 @@ class Report(Component):
     def events(self, after: int, timeout_s: float) -> Sequence[Mapping[str, object]]:
         """Return events whose ``id`` is above ``after``, oldest first; wait up to ``timeout_s`` for the first."""
         return self._ring.after(after, timeout_s)
+
+    def problems(self) -> Iterable[Problem]:
+        if self._log.deleted(FILE_GONE_SHOWN_S):
+            text = "the event log was deleted under the running daemon; its lines are lost, a new one was begun"
+            remedy = "find out what deletes it; to rotate it, rename it"
+            yield Problem("eventlog_gone", "degraded", self._log.path.name, text, remedy)
 
     def readings(self) -> Iterable[Reading]:
         return counters("report", self._log.counters)

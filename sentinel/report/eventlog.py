@@ -91,6 +91,7 @@ class EventLog:
         self._lock = threading.Lock()
         self._file: int | None = None
         self._failing_since: float | None = None
+        self._deleted_at: float | None = None
 
     def start(self) -> None:
         """Open the file, so that a path that cannot work is known at the start; raises ``OSError``."""
@@ -116,6 +117,23 @@ class EventLog:
                 return False
             self._worked()
             return True
+
+    def deleted(self, within_s: float) -> bool:
+        """Tell whether the file was deleted under us in the last seconds; one that is missing is made anew.
+
+        A file that was renamed, or for which another was made, was rotated and is not meant. Does not wait for a write.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._file is not None and self._moved_away(self._file):
+                    self._close()
+                    self._open()
+            except OSError as error:
+                log.debug("event log %s cannot be opened: %s", self.path, error.strerror)
+            finally:
+                self._lock.release()
+        at = self._deleted_at
+        return at is not None and time.monotonic() - at < within_s
 
     def _write(self, line: bytes) -> None:
         if self._file is not None and self._moved_away(self._file):
@@ -148,10 +166,13 @@ class EventLog:
             self._file = None
 
     def _moved_away(self, file: int) -> bool:
-        """Tell whether somebody renamed or deleted the file under us, as logrotate does."""
+        """Tell whether the file was renamed under us, as logrotate does, or deleted, which is noted."""
         try:
             there = self.path.lstat()
         except FileNotFoundError:
+            if os.fstat(file).st_nlink == 0:
+                self._deleted_at = time.monotonic()
+                log.warning("event log %s was deleted under the running daemon; it is begun anew", self.path)
             return True
         return not os.path.samestat(there, os.fstat(file))
 

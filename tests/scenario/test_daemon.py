@@ -285,3 +285,29 @@ def test_a_second_daemon_on_the_same_state_dir_ends_with_status_2_and_names_it(m
     assert subprocess.run(words, capture_output=True, timeout=30, check=False).returncode == 0
     fabric.sentinel.process.kill()
     fabric.sentinel.start()
+
+
+def test_a_store_and_an_event_log_deleted_under_the_daemon_are_noticed_and_begun_anew(make: Make) -> None:
+    fabric = make(quiet='"60s"', switch_lease='"6s"').start()
+    fabric.agents[LEAF1].send(tcp_frame())
+    [capture] = until(lambda: fabric.sentinel.captures("active"))
+    state = fabric.sentinel.directory / "state"
+    for name in ("sentinel.db", "eve.json"):
+        (state / name).unlink()
+
+    def problems() -> dict[str, str]:
+        answer = requests.get(f"http://{fabric.sentinel.web}/healthz", timeout=5).json()
+        return {each["code"]: each["severity"] for each in answer["problems"]}
+
+    until(lambda: "store_gone" in problems() and (state / "sentinel.db").exists(), what="noticed")
+    assert problems()["store_gone"] == "failing"
+    assert problems()["eventlog_gone"] == "degraded"
+    assert (state / "eve.json").exists()
+    until(lambda: "is written anew with 1 live" in fabric.sentinel.log())
+    commits = fabric.leaf1.installs()
+    fabric.sentinel.process.kill()
+    fabric.sentinel.start()
+    [adopted] = until(lambda: fabric.sentinel.captures("active"))
+    assert adopted["id"] == capture["id"]
+    assert list(fabric.rules()["leaf1"]) == [f"sentinel_{capture['id']}"]
+    assert fabric.leaf1.installs() == commits

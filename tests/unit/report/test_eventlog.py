@@ -209,3 +209,33 @@ def test_what_a_ring_gave_can_be_changed_without_harm() -> None:
     ring.append({"n": 1})
     ring.after(0)[0]["n"] = 2
     assert ring.after(0) == [{"id": 1, "n": 1}]
+
+
+def test_a_deleted_file_is_noticed_with_and_without_a_write_and_begun_anew(path: Path) -> None:
+    for write in (True, False):
+        log = EventLog(path)
+        log.start()
+        assert log.append({"n": 1})
+        assert not log.deleted(60)
+        path.unlink()
+        if write:
+            assert log.append({"n": 2})
+            assert lines(path) == [{"n": 2}]
+        assert log.deleted(60)
+        assert path.exists()
+        assert not log.deleted(0)
+        log.stop()
+        path.unlink()
+
+
+def test_a_file_that_was_rotated_by_another_program_is_not_taken_for_deleted(path: Path) -> None:
+    log = EventLog(path, max_bytes=100, old_files=0)
+    log.start()
+    path.rename(f"{path}.1")
+    assert log.append({"n": 1})
+    path.rename(f"{path}.2")
+    assert not log.deleted(60)
+    for n in range(20):
+        assert log.append({"n": n, "x": "y" * 20})
+    assert not log.deleted(60)
+    log.stop()

@@ -7,6 +7,7 @@ from sentinel.components.component import Component, Lifecycle
 from sentinel.components.erspan import Erspan
 from sentinel.components.feeds import Feeds
 from sentinel.components.flows import Flows
+from sentinel.components.jobs import Jobs
 from sentinel.components.overview import Overview
 from sentinel.components.report import Report
 from sentinel.components.sflow import Sflow
@@ -74,6 +75,7 @@ class Daemon:
         )
         self.web = Web(settings, self.overview, pages, polls, streams)
         parts += (self.overview, self.web)
+        parts.append(Jobs(parts))
         self._lifecycle = Lifecycle(parts)
 
     def start(self) -> None:

@@ -193,9 +193,9 @@ class Captures(Component):
 
     def jobs(self) -> Iterable[Job]:
         return (
-            Job("tick", TICK_S, lambda: self._loop.post(events.Tick())),
-            Job("reconcile", RECONCILE_S, lambda: self._loop.post(events.Reconcile())),
-            Job("sync", SYNC_S, self._sync),
+            Job("tick", TICK_S, lambda: self._loop.post(events.Tick()), promise=True),
+            Job("reconcile", RECONCILE_S, lambda: self._loop.post(events.Reconcile()), promise=True),
+            Job("sync", SYNC_S, self._sync, promise=True),
             Job("purge", PURGE_S, self._purge),
         )
 

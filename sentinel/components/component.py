@@ -7,29 +7,28 @@ be followed by nothing; between ``start`` and ``stop`` it runs. What others want
 lists it offers (``on_…``) before the start; it calls them in the thread where the thing happened.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
-
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from sentinel.problems import Problem
 from sentinel.pulse import Pulse
 from sentinel.readings import Reading
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something slow that is done every so often, never twice at a time; ``at_start``: at once, too."""
+    """Something that is done every so often, never twice at a time; ``at_start``: at once, too.
+
+    ``promise``: a promise is broken if it is late. Such a job goes by the monotonic clock; others are slow and go by
+    the wall clock. ``name`` is a literal of the program and a metric's label.
+    """
 
     name: str
     every_s: float
     run: Callable[[], None]
     at_start: bool = False
+    promise: bool = False
 
 
 class Component:
@@ -59,7 +58,7 @@ class Component:
 
 
 class Lifecycle:
-    """Starts components in order and their jobs last; stops all of it in reverse."""
+    """Starts components in order and stops them in reverse."""
 
     def __init__(self, components: Sequence[Component]) -> None:
         self._components = tuple(components)
@@ -71,20 +70,8 @@ class Lifecycle:
             for component in self._components:
                 component.start()
                 started.callback(component.stop)
-            self._schedule(started)
             self._running = started.pop_all()
 
     def stop(self) -> None:
         """Stop what runs; an error of one does not keep the others from being stopped."""
         self._running.close()
-
-    def _schedule(self, started: ExitStack) -> None:
-        scheduler = BackgroundScheduler(
-            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}, timezone="UTC"
-        )
-        for job in (job for component in self._components for job in component.jobs()):
-            # Not as a job that runs once: APScheduler 3 loses its way when it is shut down while it removes one.
-            begin = {"next_run_time": datetime.now(UTC)} if job.at_start else {}
-            scheduler.add_job(job.run, "interval", seconds=job.every_s, id=job.name, **begin)
-        scheduler.start()
-        started.callback(scheduler.shutdown)

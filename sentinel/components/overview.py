@@ -62,7 +62,7 @@ class Overview(Component):
         self._jobs.rest()
 
     def jobs(self) -> Iterable[Job]:
-        return (Job("problems", LOOK_S, self._look_again, at_start=True),)
+        return (Job("problems", LOOK_S, self._look_again, at_start=True, promise=True),)
 
     def pulses(self) -> Iterable[Pulse]:
         return (self._jobs,)

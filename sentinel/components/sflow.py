@@ -76,7 +76,10 @@ class Sflow(Component):
         self._listener.stop()
 
     def jobs(self) -> Iterable[Job]:
-        return Job("flows", FLOWS_S, self.take_flows), Job("refused", REFUSED_S, self._scan.log_refused)
+        return (
+            Job("flows", FLOWS_S, self.take_flows, promise=True),
+            Job("refused", REFUSED_S, self._scan.log_refused),
+        )
 
     def take_flows(self) -> None:
         """Hand over the flows of all seconds that are over."""

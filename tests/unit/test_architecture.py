@@ -20,6 +20,7 @@ GROUND = {
         "errors",
         "limits",
         "columns",
+        "deadlines",
         "flowmodel",
         "handover",
         "problems",
@@ -64,7 +65,7 @@ NEIGHBOURS = {
 # Pure modules: what decides or parses does not look at the clock, the disk or the wire.
 PURE = [
     *("detect/*", "scan/[!t]*", "packets/link.py", "packets/ip.py", "packets/fragments.py", "problems.py", "rows.py"),
-    *("columns.py", "flows/arrays.py", "flows/query.py"),
+    *("deadlines.py", "columns.py", "flows/arrays.py", "flows/query.py"),
     *(f"sflow/{name}.py" for name in ("datagram", "header", "records", "cursor", "tablespace")),
     *(f"blacklist/{name}.py" for name in ("differences", "overlap", "rules", "unpack", "trie", "formats/*")),
     *("erspan/decapsulate.py", "report/eve.py", "capture/[!sm]*", "capture/switchbook.py"),

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from sentinel.components.component import Component, Job, Lifecycle
+from sentinel.components.jobs import Jobs
 from sentinel.config.settings import Settings, parse
 from sentinel.errors import OutsideError
 from tests.support.ports import free_port
@@ -99,7 +100,7 @@ def test_an_error_while_stopping_does_not_spare_the_others() -> None:
 def test_jobs_run_while_it_runs_and_leave_no_thread() -> None:
     before = set(threading.enumerate())
     part = Part("a", [])
-    life = Lifecycle([part])
+    life = Lifecycle([part, Jobs([part])])
     life.start()
     assert part.turned.wait(5)
     life.stop()

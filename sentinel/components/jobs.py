@@ -27,8 +27,6 @@ BEAT_S = 0.5
 # A wall clock that differs by more from what the monotonic clock leads to expect was set.
 STEP_S = 1.0
 
-Clock = Callable[[], float]
-
 
 class Jobs(Component):
     """Runs the jobs of ``components``, a list that may grow until the start. It starts last and stops first."""
@@ -100,15 +98,11 @@ class Promises:
     that waits for a disk delays no other.
     """
 
-    def __init__(
-        self, on_step: Callable[[float], None], mono: Clock = time.monotonic, wall: Clock | None = None
-    ) -> None:
+    def __init__(self, on_step: Callable[[float], None]) -> None:
         self.pulse = Pulse("deadlines")
         self.errors: dict[str, int] = {}
         self.steps = 0
         self._on_step = on_step
-        self._mono = mono
-        self._wall = wall or (lambda: time.time())
         self._offset_s = 0.0
         # Guards the deadlines.
         self._changed = threading.Condition()
@@ -122,9 +116,9 @@ class Promises:
         self._deadlines = Deadlines()
         self._turns.clear()
         self._running = True
-        self._offset_s = self._wall() - self._mono()
+        self._offset_s = time.time() - time.monotonic()
         for job in jobs:
-            self._deadlines.add(job.name, job.every_s, self._mono(), at_once=job.at_start)
+            self._deadlines.add(job.name, job.every_s, time.monotonic(), at_once=job.at_start)
             self._turns[job.name] = threading.Semaphore(0)
             self.errors.setdefault(job.name, 0)
             self._begin(threading.Thread(target=self._work, args=(job,), name=f"job {job.name}"))
@@ -151,12 +145,12 @@ class Promises:
     def late_s(self) -> Mapping[str, float]:
         """Return by how many seconds each job is late."""
         with self._changed:
-            return self._deadlines.late_s(self._mono())
+            return self._deadlines.late_s(time.monotonic())
 
     def overdue(self) -> Mapping[str, float]:
         """Return the jobs that are late beyond measure, and by how many seconds."""
         with self._changed:
-            return self._deadlines.overdue(self._mono())
+            return self._deadlines.overdue(time.monotonic())
 
     def _wait(self) -> None:
         while self._running:
@@ -166,15 +160,15 @@ class Promises:
             except Exception:
                 log.exception("slow jobs could not be set anew")
             with self._changed:
-                for name in self._deadlines.due(self._mono()):
+                for name in self._deadlines.due(time.monotonic()):
                     self._turns[name].release()
                 next_at = self._deadlines.next_at
-                left = BEAT_S if next_at is None else min(BEAT_S, next_at - self._mono())
+                left = BEAT_S if next_at is None else min(BEAT_S, next_at - time.monotonic())
                 if self._running and left > 0:
                     self._changed.wait(left)
 
     def _look_at_the_wall_clock(self) -> None:
-        offset_s = self._wall() - self._mono()
+        offset_s = time.time() - time.monotonic()
         by_s = offset_s - self._offset_s
         if abs(by_s) > STEP_S:
             self._offset_s = offset_s
@@ -196,5 +190,5 @@ class Promises:
                 log.exception("the job %s failed", job.name)
                 self.errors[job.name] += 1
             with self._changed:
-                self._deadlines.done(job.name, self._mono(), kept=kept)
+                self._deadlines.done(job.name, time.monotonic(), kept=kept)
                 self._changed.notify()

@@ -41,11 +41,18 @@ class Process:
     def __init__(self, arguments: Sequence[str], log: Path) -> None:
         self.arguments = [sys.executable, "-m", *arguments]
         self.log = log
+        self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self.arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+            )
 
     @property
     def running(self) -> bool:

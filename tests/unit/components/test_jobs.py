@@ -6,7 +6,9 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -68,31 +70,21 @@ def metric(jobs: Jobs, name: str, kind: str = "") -> float:
 
 
 class Wall:
-    """A wall clock that can be set, for everything in this process: ``time.time`` and APScheduler's ``datetime``."""
+    """A wall clock that can be set, for ``time.time`` and for the ``datetime`` of APScheduler and of jobs."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._real = time.time
         self.by_s = 0.0
-        from apscheduler.schedulers import (
-            base,
-            blocking,
-        )
-
-        del blocking
+        real = time.time
         wall = self
-        real = base.datetime
 
-        class Set(real):  # type: ignore[valid-type, misc]
+        class Shifted(datetime):
             @classmethod
-            def now(cls, tz: object = None) -> object:
-                return real.fromtimestamp(wall.now(), tz)
+            def now(cls, tz: tzinfo | None = None) -> Self:
+                return cls.fromtimestamp(real() + wall.by_s, tz)
 
-        monkeypatch.setattr(time, "time", self.now)
+        monkeypatch.setattr(time, "time", lambda: real() + wall.by_s)
         for module in ("apscheduler.schedulers.base", "apscheduler.triggers.interval", "sentinel.components.jobs"):
-            monkeypatch.setattr(f"{module}.datetime", Set)
-
-    def now(self) -> float:
-        return self._real() + self.by_s
+            monkeypatch.setattr(f"{module}.datetime", Shifted)
 
 
 @pytest.mark.parametrize("by_s", [-HOUR_S, HOUR_S, -365 * 24 * HOUR_S])

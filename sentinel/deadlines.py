@@ -10,9 +10,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# A job is overdue when it is late by so many of its intervals or by so many seconds, whichever is less.
-OVERDUE_INTERVALS = 3
-OVERDUE_S = 10.0
+from sentinel import limits
 
 
 @dataclass(slots=True)
@@ -76,5 +74,5 @@ class Deadlines:
         return {
             name: late_s
             for name, late_s in self.late_s(now).items()
-            if late_s > min(OVERDUE_INTERVALS * self._entries[name].every_s, OVERDUE_S)
+            if late_s > min(limits.OVERDUE_INTERVALS * self._entries[name].every_s, limits.OVERDUE_S)
         }

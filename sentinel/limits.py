@@ -162,6 +162,10 @@ MAX_TOKEN_FILE_BYTES = 256 * KIB
 # Seconds without a sign of life after which a thread counts as hanging. The longest healthy silence is a round of
 # decisions that waits for the store (2 s busy time-out a statement, a few statements) on a machine that swaps.
 STALLED_S = 30.0
+# A job that keeps a promise is overdue when it is late by so many of its intervals or by so many seconds, whichever is
+# less. The lease that is the default of ``capture.switch_lease``, 120 s, outlasts both many times.
+OVERDUE_INTERVALS = 3
+OVERDUE_S = 10.0
 
 # --- report: event log and metrics ---------------------------------------------------------------
 # Octets of one event's line: 64 observers at about 250 octets and 64 indicators at about 120 make 24 KiB; ten times

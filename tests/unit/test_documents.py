@@ -167,7 +167,7 @@ def metrics(tmp_path: Path) -> str:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             for agent in ("192.0.2.11", "192.0.2.99"):
                 stranger.sendto(datagram(agent=agent), ("127.0.0.1", int(listener.rpartition(":")[2])))
-        until(lambda: b'foreign_sender"} 1.0' in daemon.overview.metrics(), what="the datagrams were taken")
+        until(lambda: b'unknown_agent"} 1.0' in daemon.overview.metrics(), what="the datagrams were taken")
         return daemon.overview.metrics().decode()
     finally:
         daemon.stop()

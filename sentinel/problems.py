@@ -19,8 +19,9 @@ class Problem:
     """One broken promise.
 
     ``code`` is a literal of the program and a metric's label; ``subject`` names the feed, switch, socket or file, and
-    is empty where the whole daemon is meant. ``text`` states what is wrong, ``remedy`` what to do about it. ``since``
-    is UTC seconds since 1970, 0 until ``Watch`` sets it.
+    is empty where the whole daemon is meant. ``failing``: a promise is broken for all that the daemon does (it cannot
+    store, decide or keep leases); ``degraded``: for a part of it. ``text`` states what is wrong, ``remedy`` what to do
+    about it. ``since`` is UTC seconds since 1970, 0 until ``Watch`` sets it.
     """
 
     code: str

@@ -250,7 +250,7 @@ class Captures(Component):
     # --- what there is -------------------------------------------------------------------------------
 
     def detections(self) -> Sequence[Detection]:
-        """Return all detections held, open and lately closed, in any order."""
+        """Return the open detections, in any order."""
         with self._loop.lock:
             return self._detector.open_detections()
 
@@ -360,8 +360,8 @@ class Captures(Component):
             remedy = "make room and check the rights of state_dir; no new mirror is installed until then"
             yield Problem("store", "failing", "sentinel.db", self._loop.store_error, remedy)
         yield from self._store_gone_problem()
-        if self._loop.counters.round_errors:
-            text = "a bug was met while deciding"
+        if self._loop.counters.round_errors or self._loop.counters.tell_errors:
+            text = "a bug was met while deciding, or while reporting a decision"
             yield Problem("round_error", "degraded", "loop", text, "report the traceback in the log")
         with self._loop.lock:
             of_switches = list(switch_problems(self._engine))

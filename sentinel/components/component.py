@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The notion of a component, and the list of them that a daemon is.
 
-A component turns the settings of one concern and its stages into a running thing. Its constructor only builds and may
-be followed by nothing; between ``start`` and ``stop`` it runs. What others want to hear of it, they append to the
-lists it offers (``on_…``) before the start; it calls them in the thread where the thing happened.
+A component turns the settings of one concern and its stages into a running thing. Its constructor reads what
+the settings name and builds; between ``start`` and ``stop`` it runs. What others want to hear of it, they append to the
+lists it offers (``on_…``) before the start; it calls them in the thread that noticed the thing,
+so they must be quick and safe to call from several.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -3,6 +3,7 @@
 """The feeds: downloads when they are due, the lists in force, and the news of each change."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -63,6 +64,8 @@ class Feeds(Component):
         self.on_new_lists: list[Callable[[], None]] = []
         self.on_difference: list[Callable[[Refreshed], None]] = []
         self._tell = tell
+        # Guards the counts below: a detection is reported by the loop or by the request of a person.
+        self._counting = threading.Lock()
         self._caused = Caused()
         self._loader = loader_of(settings, Current(prepare=prepare))
         self.current = self._loader.current
@@ -114,11 +117,13 @@ class Feeds(Component):
 
     def count_detection(self, detection: Detection) -> None:
         """Count a new detection for every feed that has a part in it."""
-        self._caused.detections.update(feeds_in(detection.indicators))
+        with self._counting:
+            self._caused.detections.update(feeds_in(detection.indicators))
 
     def count_capture(self, capture: Capture) -> None:
         """Count a new capture for every feed that has a part in it."""
-        self._caused.captures.update(feeds_in(capture.indicators))
+        with self._counting:
+            self._caused.captures.update(feeds_in(capture.indicators))
 
     def feeds(self, detections: Iterable[Detection]) -> Sequence[FeedRow]:
         """Return one row per feed; ``detections`` are the open ones."""

@@ -53,6 +53,7 @@ class LoopCounters:
     store_errors: int = 0
     installs_withheld: int = 0
     round_errors: int = 0
+    tell_errors: int = 0
 
 
 class Edges(Protocol):
@@ -298,4 +299,9 @@ class Loop:
             if not untold:
                 return
             for say in untold:
-                say()
+                try:
+                    say()
+                except Exception:
+                    # A bug of a listener must end neither the thread that decides nor the request of a person.
+                    log.exception("a listener of detections or captures failed")
+                    self.counters.tell_errors += 1

@@ -36,7 +36,7 @@ class Source(Protocol):
     """Every method may be called from any thread and is quick."""
 
     def detections(self) -> Sequence[Detection]:
-        """Return all detections held, open and lately closed, in any order."""
+        """Return the detections held, in any order."""
 
     def uncaptured(self) -> Mapping[str, str]:
         """Return why a detection has no live capture, by detection id, as far as the planner decided it."""

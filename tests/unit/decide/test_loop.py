@@ -329,6 +329,18 @@ def test_a_bug_in_one_round_is_counted_and_the_next_round_goes_on(
     until(lambda: bool(edges.switch.rules))
 
 
+def test_a_listener_that_fails_ends_neither_the_thread_nor_the_other_reports(
+    loop: Loop, edges: FakeEdges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(edges, "tell_detection", lambda *_: 1 / 0)
+        loop.post_matches([match()])
+        until(lambda: bool(loop.counters.tell_errors))
+    until(lambda: bool(edges.switch.rules))
+    loop.post_new_lists(lambda _: ())
+    until(lambda: "delisted" in edges.told)
+
+
 def test_stop_leaves_no_thread(loop: Loop) -> None:
     loop.stop()
     assert "loop" not in {thread.name for thread in threading.enumerate()}

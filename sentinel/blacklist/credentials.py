@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a feed's own host is shown and nobody else: tokens, headers, a client certificate; read anew each time."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sentinel import tokenfile
 from sentinel.blacklist.catalogue import Feed
 from sentinel.blacklist.keys import HEADER_VALUE
 from sentinel.errors import FeedError, FeedReason
@@ -46,14 +48,18 @@ def _certificate(feed: Feed) -> tuple[str, str] | None:
         return None
     key = feed.client_key or feed.client_cert
     for path in (feed.client_cert, key):
-        if "-----BEGIN" not in _text(feed, path, "client-cert"):
+        if "-----BEGIN" not in _text(feed, path, "client-cert", "group" if path == key else "all"):
             raise FeedError(feed.name, "client-cert", f"{path} is not PEM")
     return str(feed.client_cert), str(key)
 
 
-def _text(feed: Feed, path: Path, reason: FeedReason) -> str:
+def _text(feed: Feed, path: Path, reason: FeedReason, readers: tokenfile.Readers = "group") -> str:
     try:
         with path.open(encoding="ascii") as file:
-            return file.read(MAX_FEED_SECRET_BYTES).strip()
+            problem = tokenfile.problem_of_mode(os.fstat(file.fileno()).st_mode, readers)
+            text = file.read(MAX_FEED_SECRET_BYTES).strip()
     except (OSError, ValueError):
         raise FeedError(feed.name, reason, f"cannot read {path}") from None
+    if problem:
+        raise FeedError(feed.name, reason, f"{path} {problem}")
+    return text

@@ -61,7 +61,7 @@ def access_of(options: Mapping[str, str | None]) -> ClientAccess:
 
 def read_token(path: Path) -> str:
     """Return the token in a file of mode 0600; raises ``ConfigError``."""
-    token = tokenfile.token(path, "first_line", private=True)
+    token = tokenfile.token(path, "first_line", readers="owner")
     if token is None:
         raise ConfigError(str(path), ["holds no token; expected a line of a token, or of a name and it"])
     return token
@@ -70,7 +70,7 @@ def read_token(path: Path) -> str:
 def _read_settings(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    text = tokenfile.read(path, private=False, max_bytes=MAX_CLIENT_FILE_BYTES)
+    text = tokenfile.read(path, readers="all", max_bytes=MAX_CLIENT_FILE_BYTES)
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -44,7 +44,7 @@ class DaemonClient:
         name = f"[{host}]" if ":" in host else host
         token = None
         if settings.web.token_file is not None:
-            token = tokenfile.token(settings.web.token_file, "first_line", private=False, key="web.token_file")
+            token = tokenfile.token(settings.web.token_file, "first_line", readers="owner", key="web.token_file")
         return cls(ClientAccess(f"http://{name}:{port}", token))
 
     def close(self) -> None:

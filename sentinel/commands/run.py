@@ -68,7 +68,7 @@ def check(config: Path | None) -> None:
     report = _Report()
     report.good("settings", str(path))
     if settings.web.token_file is not None:
-        parse_tokens(tokenfile.read(settings.web.token_file, private=True), str(settings.web.token_file))
+        parse_tokens(tokenfile.read(settings.web.token_file, readers="owner"), str(settings.web.token_file))
     _check_feeds(settings, report)
     _check_switches(settings, report)
     _check_ports(settings, report)

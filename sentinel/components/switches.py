@@ -35,11 +35,13 @@ def access_of(settings: Settings) -> Access:
     chosen = settings.switches
     token = None
     if chosen.token_file is not None:
-        token = tokenfile.token(chosen.token_file, "file", private=False, key="switches.token_file")
+        token = tokenfile.token(chosen.token_file, "file", readers="group", key="switches.token_file")
         if token is None:
             problem = f"{chosen.token_file} holds no token; expected a token, or an owner and it"
             raise ConfigError("switches.token_file", [problem])
     cert = (chosen.client_cert, chosen.client_key) if chosen.client_cert and chosen.client_key else None
+    if cert:
+        tokenfile.read(cert[1], readers="group", key="switches.client_key")
     return Access(settings.capture.erspan_destination, chosen.ca_file, cert, token)
 
 

@@ -37,7 +37,7 @@ class Web(Component):
         self._counters = WebCounters()
         host, port = settings.web.listen
         file = settings.web.token_file
-        tokens = parse_tokens(tokenfile.read(file, private=True), str(file)) if file else None
+        tokens = parse_tokens(tokenfile.read(file, readers="owner"), str(file)) if file else None
         guard = Guard(host, settings.web.hosts, tokens)
         app = create_app([*pages, probes.blueprint(health, guard)], guard, self._counters)
         self._server = WebServer(app, host, port, polls, self._counters, streams)

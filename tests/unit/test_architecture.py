@@ -29,6 +29,7 @@ GROUND = {
         "rows",
         "texts",
         "times",
+        "tokenfile",
     ),
     *("rows", "times", "compiled", "filters", "__version__"),
 }
@@ -47,7 +48,7 @@ STAGES: dict[str, set[str]] = {
     "report": set(),
     "web": set(),
 }
-CONFIG = {"config", "tokenfile"}
+CONFIG = {"config"}
 # The rooms that put others together, with what each may know; `commands` and `demo` also the makers of components.
 COMPOSERS: dict[str, set[str]] = {
     "components": {*STAGES, *CONFIG},

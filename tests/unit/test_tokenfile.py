@@ -20,14 +20,21 @@ def write(path: Path, content: bytes, mode: int = 0o600) -> Path:
     return path
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o620, 0o601])
+READERS: tuple[tokenfile.Readers, ...] = ("owner", "group", "all")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o620, 0o601, 0o610])
 def test_a_file_others_can_read_is_refused_only_if_it_must_be_private(tmp_path: Path, mode: int) -> None:
     path = write(tmp_path / "t", TOKEN.encode(), mode)
-    with pytest.raises(ConfigError, match=f"mode {mode:04o}.*chmod 600") as raised:
-        tokenfile.read(path, private=True)
-    assert TOKEN not in str(raised.value)
-    assert tokenfile.read(path, private=False) == TOKEN
-    assert tokenfile.read(write(path, TOKEN.encode()), private=True) == TOKEN
+    for readers in READERS[: 1 if mode == 0o640 else 2]:
+        with pytest.raises(ConfigError, match=f"mode {mode:04o}.*chmod 600") as raised:
+            tokenfile.read(path, readers=readers)
+        assert TOKEN not in str(raised.value)
+    if mode == 0o640:
+        assert tokenfile.read(path, readers="group") == TOKEN
+    assert tokenfile.read(path, readers="all") == TOKEN
+    for readers in READERS:
+        assert tokenfile.read(write(path, TOKEN.encode()), readers=readers) == TOKEN
 
 
 def test_files_that_cannot_be(tmp_path: Path) -> None:
@@ -38,10 +45,10 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
         (write(tmp_path / "u", b"#" * (MAX_TOKEN_FILE_BYTES + 1)), "larger than"),
     ):
         with pytest.raises(ConfigError, match=said) as raised:
-            tokenfile.read(path, private=False)
+            tokenfile.read(path, readers="all")
         assert raised.value.source == str(path)
         with pytest.raises(ConfigError, match=f"{path} .*{said}") as raised:
-            tokenfile.read(path, private=False, key="web.token_file")
+            tokenfile.read(path, readers="all", key="web.token_file")
         assert raised.value.source == "web.token_file"
 
 
@@ -59,4 +66,4 @@ def test_which_word_is_the_token(tmp_path: Path, text: str, first_line: str | No
     path = write(tmp_path / "t", text.encode())
     words: tuple[tuple[Literal["first_line", "file"], str | None], ...] = (("first_line", first_line), ("file", file))
     for last_of, token in words:
-        assert tokenfile.token(path, last_of, private=True) == token
+        assert tokenfile.token(path, last_of, readers="owner") == token

@@ -257,6 +257,7 @@ def test_a_slow_body_inside_tls_is_cut_off_too(tmp_path: Path) -> None:
 def test_a_token_goes_to_its_own_host_only_and_into_no_message(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("s3cret-of-ours\n")
+    token.chmod(0o640)
     both = srv.self_signed(tmp_path)
     with srv.FeedServer(tls=both) as server, srv.FeedServer(tls=both) as other:
         other.serve("/l", srv.status("500 Oops"))
@@ -274,6 +275,7 @@ def test_a_token_goes_to_its_own_host_only_and_into_no_message(tmp_path: Path) -
 def test_headers_go_to_their_own_host_only_and_secret_ones_into_no_message(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("s3cret of ours\n")
+    key.chmod(0o600)
     both = srv.self_signed(tmp_path)
     with srv.FeedServer(tls=both) as server, srv.FeedServer(tls=both) as other:
         other.serve("/l", srv.status("500 Oops"))
@@ -305,6 +307,8 @@ def test_headers_go_to_their_own_host_only_and_secret_ones_into_no_message(tmp_p
 def test_a_client_certificate_opens_the_door_of_its_own_host(tmp_path: Path) -> None:
     both = srv.self_signed(tmp_path)
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    for secret in (both, key):
+        secret.chmod(0o600)
     with srv.FeedServer(tls=both, client_ca=certificate) as server, srv.FeedServer(tls=both) as other:
         url = server.serve("/l", srv.body(LIST))
         described = feed(url, ca_file=certificate)
@@ -323,6 +327,7 @@ def test_a_client_certificate_opens_the_door_of_its_own_host(tmp_path: Path) -> 
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     both = srv.self_signed(tmp_path)
     locked = tmp_path / "locked.pem"
+    locked.touch(0o600)
     locked.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
     with srv.FeedServer(tls=both) as server:
         described = feed(server.serve("/l", srv.body(LIST)), ca_file=tmp_path / "cert.pem", client_cert=both)
@@ -330,9 +335,27 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
             with pytest.raises(FeedError) as caught:
                 fetcher().fetch(replace(described, client_key=client_key), NOTHING, 0.0)
             assert caught.value.reason == reason
+        (tmp_path / "none").touch(0o600)
         (tmp_path / "none").write_text("hello")
         with pytest.raises(FeedError, match="is not PEM"):
             fetcher().fetch(replace(described, client_key=tmp_path / "none"), NOTHING, 0.0)
+
+
+def test_secrets_that_others_can_read_are_named_and_not_used(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("-----BEGIN s3cret-of-ours")
+    secret.chmod(0o644)
+    described = feed("https://127.0.0.1:9/l")
+    for refused, reason in (
+        (replace(described, token_file=secret), "token"),
+        (replace(described, header_files=(("X-Api-Key", secret),)), "header"),
+        (replace(described, client_cert=secret), "client-cert"),
+        (replace(described, client_cert=secret, client_key=secret), "client-cert"),
+    ):
+        with pytest.raises(FeedError, match=f"{secret} has mode 0644.*chmod 600") as caught:
+            fetcher().fetch(refused, NOTHING, 0.0)
+        assert caught.value.reason == reason
+        assert "s3cret" not in str(caught.value).replace(str(secret), "")
 
 
 @needs_openssl

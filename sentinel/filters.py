@@ -24,6 +24,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Literal, cast
 
@@ -36,6 +37,7 @@ from sentinel.limits import (
     MAX_FILTER_EXPRESSIONS,
     MAX_FILTER_TERMS,
     MAX_FILTER_VALUE_CHARS,
+    MAX_FILTER_VALUES_KEPT,
 )
 
 Range = tuple[int, int] | tuple[bytes, bytes]
@@ -289,6 +291,7 @@ def _check_text(value: str) -> None:
 def _pattern(kind: Text | Choice, term: Term) -> Callable[[str], bool]:
     _check_text(term.value)
     pattern = _expression(term.value) if term.operator == "~" else _glob(term.value)
+    pattern = lru_cache(MAX_FILTER_VALUES_KEPT)(pattern)
     if isinstance(kind, Choice) and not any(map(pattern, kind.choices)):
         raise _UnexpectedError(f"one of {', '.join(kind.choices)}")
     return pattern

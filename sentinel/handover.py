@@ -7,6 +7,7 @@ arrival. The room is bounded. What finds none is handed to ``overflow``, which m
 thread and counts what is lost. ``overflow`` also receives what ``consume`` failed on, so that this is counted too.
 """
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -76,4 +77,5 @@ class HandOver(Generic[T]):
                 self._consume(thing)
             except Exception:
                 log.exception("%s: what was handed over could not be taken", self._name)
-                self._overflow(thing)
+                with contextlib.suppress(Exception):
+                    self._overflow(thing)

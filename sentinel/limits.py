@@ -94,6 +94,11 @@ MAX_FILTER_VALUE_CHARS = 200
 MAX_FILTER_EXPRESSIONS = 4
 # What RE2 may use for one expression: enough for a class of Unicode's. The worst that fits takes 20 microseconds for
 # each character of a value (usual ones 0.05), so 1,000 rows with names of 20 characters 0.4 s.
+# Filters of lists that run at once, and for how long each: with every pattern at its dearest 65,536 detections would
+# take half a minute. Two leave the health pages a processor; a value's result is kept, since groups repeat.
+MAX_FILTERED_LISTS = 2
+MAX_FILTER_S = 2.0
+MAX_FILTER_VALUES_KEPT = 1_024
 MAX_FILTER_EXPRESSION_BYTES = 32 * KIB
 
 # --- recordings ----------------------------------------------------------------------------------

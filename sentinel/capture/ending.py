@@ -200,7 +200,9 @@ class Ender:
     def restore_hold(self, capture: Capture, now: Now) -> None:
         """What is held back for ``longest`` is so over a restart, too."""
         left = min(self._policy.longest_s, self._policy.longest_s - (now.wall - (capture.ended_at or 0.0)))
-        if left > 0 and capture.ending is not None and ENDINGS[capture.ending].hold == "longest":
+        # A newer program may have stored an ending that this one has no row for.
+        rule = ENDINGS.get(capture.ending) if capture.ending is not None else None
+        if left > 0 and capture.ending is not None and rule is not None and rule.hold == "longest":
             self.holds.hold(capture.pair, now.mono + left, capture.ending, capture.ending_note)
 
 

@@ -40,7 +40,10 @@ def stored_version(db: sa.Connection) -> int | None:
     if tables.has_table("meta"):
         version = db.exec_driver_sql("SELECT schema_version FROM meta").scalar()
         if version is not None:
-            return int(version)
+            try:
+                return int(version)
+            except ValueError:
+                return 0
     # Version 1 could be killed between making its tables and naming its version.
     made = tables.has_table("capture") and "ending_note" not in {one["name"] for one in tables.get_columns("capture")}
     return 1 if made else None
@@ -66,6 +69,9 @@ def keep_copy(path: Path, version: int) -> Path:
     fresh.unlink(missing_ok=True)
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(fresh)) as target:
         source.backup(target)
+        damage = target.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise sqlite3.DatabaseError(f"{path} is damaged: {damage}")
     if copy.exists() and filecmp.cmp(copy, fresh, shallow=False):
         fresh.unlink()
         return copy
@@ -73,6 +79,7 @@ def keep_copy(path: Path, version: int) -> Path:
         older = next(name for n in count(1) if not (name := path.with_name(f"{copy.name}.{n}")).exists())
         copy.rename(older)
         log.warning("store: %s is of another upgrade; it is kept as %s", copy, older)
+    fresh.chmod(0o600)
     fresh.rename(copy)
     log.warning("store: schema version %d is migrated; the database as it was is kept in %s", version, copy)
     return copy

@@ -292,6 +292,8 @@ def _bring_up_to_date(db: sa.Connection) -> None:
         db.exec_driver_sql("BEGIN IMMEDIATE")
         # Another process may have been first.
         version = stored_version(db)
+    if version is not None and version < 1:
+        raise StoreError("store: its schema version is none that any program wrote; restore a backup, or move it away")
     if version is not None and version > SCHEMA_VERSION:
         raise StoreError(
             f"store: schema version {version}, this program knows {SCHEMA_VERSION}: install the newer program, or "

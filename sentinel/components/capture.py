@@ -363,6 +363,9 @@ class Captures(Component):
         if self._loop.counters.round_errors or self._loop.counters.tell_errors:
             text = "a bug was met while deciding, or while reporting a decision"
             yield Problem("round_error", "degraded", "loop", text, "report the traceback in the log")
+        if overflow := self._loop.counters.matches_overflow:
+            text = f"{overflow} matches found no place while waiting to be decided"
+            yield Problem("matches_overflow", "degraded", "loop", text, "sample less, or look at who floods")
         with self._loop.lock:
             of_switches = list(switch_problems(self._engine))
         yield from of_switches

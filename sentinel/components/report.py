@@ -48,6 +48,10 @@ class Report(Component):
         return self._ring.after(after, timeout_s)
 
     def problems(self) -> Iterable[Problem]:
+        if self._log.failing:
+            text = "the event log cannot be written; its lines are lost"
+            remedy = "make room, and see that nothing else has its name"
+            yield Problem("eventlog_failing", "degraded", self._log.path.name, text, remedy)
         if self._log.deleted(FILE_GONE_SHOWN_S):
             text = "the event log was deleted under the running daemon; its lines are lost, a new one was begun"
             remedy = "find out what deletes it; to rotate it, rename it"

@@ -194,6 +194,11 @@ class EventLog:
         self._close()
         return True
 
+    @property
+    def failing(self) -> bool:
+        """Tell whether the last line could not be written."""
+        return self._failing_since is not None
+
     def _failed(self, error: OSError) -> None:
         self.counters.write_errors += 1
         self.counters.lines_lost += 1

@@ -123,3 +123,22 @@ def test_nothing_is_lost_or_taken_twice_between_threads(givers: int) -> None:
     for giver in range(givers):
         of_giver = [n for each, n in taken if each == giver]
         assert of_giver == sorted(of_giver)
+
+
+def test_an_overflow_that_fails_does_not_end_the_consumer() -> None:
+    taken: list[int] = []
+
+    def consume(thing: int) -> None:
+        if thing == 1:
+            raise RuntimeError("cannot take it")
+        taken.append(thing)
+
+    def overflow(_: int) -> None:
+        raise RuntimeError("cannot count it")
+
+    way = HandOver("test", consume, overflow, 10)
+    way.start()
+    for thing in (1, 2):
+        way.give(thing)
+    way.stop()
+    assert taken == [2]

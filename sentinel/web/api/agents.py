@@ -3,7 +3,6 @@
 """``/api/v1/agents``."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
 from flask import Blueprint, Response
@@ -11,7 +10,7 @@ from flask import Blueprint, Response
 from sentinel import filters
 from sentinel.rows import AgentRow
 from sentinel.web import views
-from sentinel.web.api.routes import PREFIX, listed, understands, wanted
+from sentinel.web.api.routes import PREFIX, filtered, listed, understands
 
 KEYS: filters.Keys = {
     "agent": filters.Address(),
@@ -33,8 +32,7 @@ def blueprint(source: Source) -> Blueprint:
     @api.get("/agents")
     @understands("filter")
     def list_agents() -> Response:
-        passes = wanted(KEYS)
-        found = [each for each in source.agents() if passes(partial(getattr, each))]
+        found = filtered(source.agents(), getattr, KEYS)
         return listed("agents", [views.row(each, "last_seen") for each in found])
 
     return api

@@ -3,7 +3,6 @@
 """``/api/v1/captures``: what is mirrored, its packets, and requests to start, approve, extend and end."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import IO, Protocol, cast, get_args
 
 from flask import Blueprint, Response, jsonify, request, url_for
@@ -20,13 +19,13 @@ from sentinel.web.api.routes import (
     body,
     client_gone,
     field_of,
+    filtered,
     list_limit,
     listed,
     not_found,
     query,
     requester,
     understands,
-    wanted,
 )
 from sentinel.web.pcap import Joined, PcapStreams
 
@@ -91,8 +90,8 @@ def blueprint(source: Source, packets: Packets, streams: PcapStreams) -> Bluepri
     @api.get("/captures")
     @understands("filter", "state", "limit")
     def list_captures() -> Response:
-        limit, passes = list_limit(), wanted(KEYS, "state")
-        found = [each for each in source.captures() if passes(partial(_field, each))]
+        limit = list_limit()
+        found = filtered(source.captures(), _field, KEYS, "state")
         # Live ones come first, so that a limit never hides a rule that stands on a switch.
         found.sort(key=lambda each: (each.state == "ended", -each.created_at))
         return listed("captures", shown(found[:limit]), len(found), limit)

@@ -3,7 +3,6 @@
 """``/api/v1/detections``."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Protocol, get_args
 
 from flask import Blueprint, Response, jsonify
@@ -11,7 +10,7 @@ from flask import Blueprint, Response, jsonify
 from sentinel import filters
 from sentinel.model import Capture, Detection, Direction, Evidence
 from sentinel.web import inputs, views
-from sentinel.web.api.routes import PREFIX, field_of, list_limit, listed, not_found, understands, wanted
+from sentinel.web.api.routes import PREFIX, field_of, filtered, list_limit, listed, not_found, understands
 from sentinel.web.flowquery import PROTOCOLS
 
 STATES = ("open", "closed", "delisted")
@@ -59,8 +58,8 @@ def blueprint(source: Source) -> Blueprint:
     @api.get("/detections")
     @understands("filter", "state", "evidence", "local_ip", "listed_ip", "limit")
     def list_detections() -> Response:
-        limit, passes = list_limit(), wanted(KEYS, "state", "evidence", "local_ip", "listed_ip")
-        found = [each for each in source.detections() if passes(partial(_field, each))]
+        limit = list_limit()
+        found = filtered(source.detections(), _field, KEYS, "state", "evidence", "local_ip", "listed_ip")
         found.sort(key=lambda each: each.last_seen, reverse=True)
         return listed("detections", shown(found[:limit]), len(found), limit)
 

@@ -3,7 +3,6 @@
 """``/api/v1/feeds``: the lists, and requests to refresh one or to accept what is in quarantine."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Protocol
 
 from flask import Blueprint, Response, jsonify
@@ -12,7 +11,7 @@ from sentinel import filters
 from sentinel.model import Detection
 from sentinel.rows import FeedRow
 from sentinel.web import inputs, views
-from sentinel.web.api.routes import PREFIX, body, listed, requester, understands, wanted
+from sentinel.web.api.routes import PREFIX, body, filtered, listed, requester, understands
 
 STATES = ("ok", "stale", "quarantined", "empty")
 KEYS: filters.Keys = {
@@ -42,8 +41,7 @@ def blueprint(source: Source, detections: Callable[[], Sequence[Detection]]) -> 
     @api.get("/feeds")
     @understands("filter")
     def list_feeds() -> Response:
-        passes = wanted(KEYS)
-        found = [each for each in source.feeds(detections()) if passes(partial(getattr, each))]
+        found = filtered(source.feeds(detections()), getattr, KEYS)
         return listed("feeds", [views.feed(each) for each in found])
 
     @api.post("/feeds/<name>/refresh")

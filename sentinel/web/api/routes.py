@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shared parts of the route files: which query keys a route understands, and its common answers."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from flask import Flask, Response, g, jsonify, request
 
 from sentinel import filters
-from sentinel.limits import DEFAULT_LIST_ROWS, MAX_LIST_ROWS
+from sentinel.limits import DEFAULT_LIST_ROWS, MAX_FILTER_S, MAX_FILTERED_LISTS, MAX_LIST_ROWS
 from sentinel.model import Capture, Detection
 from sentinel.web import inputs
 from sentinel.web.answer import HttpError
@@ -16,6 +19,8 @@ from sentinel.web.views import Json
 
 PREFIX = "/api/v1"
 
+_filtering = threading.BoundedSemaphore(MAX_FILTERED_LISTS)
+_Row = TypeVar("_Row")
 _Route = TypeVar("_Route", bound=Callable[..., Response])
 
 
@@ -45,13 +50,36 @@ def query() -> Mapping[str, str]:
     return found
 
 
-def wanted(keys: filters.Keys, *own: str) -> Callable[[filters.Getter], bool]:
-    """Return the test of a row by this request: its ``filter``, and those of its ``own`` query keys that it gives."""
+def filtered(
+    rows: Iterable[_Row], field: Callable[[_Row, str], filters.Value], keys: filters.Keys, *own: str
+) -> list[_Row]:
+    """Return the rows that pass the ``filter`` of this request and those of the list's ``own`` query keys it gives.
+
+    A filter may be dear by intent, so only so many run at once, each for so long; beyond that the answer is 503.
+    """
     given = query()
     terms = [filters.exactly(key, _own_value(keys, key, given[key])) for key in own if key in given]
-    of_keys = inputs.filter_of_terms(terms, keys)
-    as_text = inputs.filter_of(given, keys)
-    return lambda get: of_keys.matches(get) and as_text.matches(get)
+    chosen = (inputs.filter_of_terms(terms, keys), inputs.filter_of(given, keys))
+    if not any(each.tests for each in chosen):
+        return list(rows)
+    if not _filtering.acquire(blocking=False):
+        raise HttpError(503, "busy", "too many filters at once; try again in a second", {"Retry-After": "1"})
+    try:
+        return list(_passing(rows, field, chosen))
+    finally:
+        _filtering.release()
+
+
+def _passing(
+    rows: Iterable[_Row], field: Callable[[_Row, str], filters.Value], chosen: Sequence[filters.Filter]
+) -> Iterator[_Row]:
+    until = time.monotonic() + MAX_FILTER_S
+    for row in rows:
+        if time.monotonic() > until:
+            raise HttpError(503, "too_costly", f"the filter took more than {MAX_FILTER_S:g} s; name fewer patterns")
+        get = partial(field, row)
+        if all(each.matches(get) for each in chosen):
+            yield row
 
 
 def _own_value(keys: filters.Keys, key: str, text: str) -> str:

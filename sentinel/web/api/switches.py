@@ -3,7 +3,6 @@
 """``/api/v1/switches``."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol, get_args
 
 from flask import Blueprint, Response
@@ -12,7 +11,7 @@ from sentinel import filters
 from sentinel.model import Role
 from sentinel.rows import SwitchRow
 from sentinel.web import views
-from sentinel.web.api.routes import PREFIX, listed, understands, wanted
+from sentinel.web.api.routes import PREFIX, filtered, listed, understands
 
 STATES = ("ok", "degraded", "failing")
 KEYS: filters.Keys = {
@@ -37,8 +36,7 @@ def blueprint(source: Source) -> Blueprint:
     @api.get("/switches")
     @understands("filter")
     def list_switches() -> Response:
-        passes = wanted(KEYS)
-        found = [each for each in source.switches() if passes(partial(getattr, each))]
+        found = filtered(source.switches(), getattr, KEYS)
         return listed("switches", [views.row(each, "answered_at") for each in found])
 
     return api

@@ -20,6 +20,7 @@ from sentinel.capture.store import SCHEMA_VERSION, Store, sqlite_url
 from sentinel.errors import StoreError
 from sentinel.model import Capture, Ending
 from tests.support.fabric import FakeRule, World, detection, leaf, observer, spine
+from tests.support.web import capture as a_capture
 
 STORES = Path(__file__).parent / "stores"
 INVENTORY = [leaf("leaf1", "10.0.1.1", max_rules=2), leaf("leaf2", "10.0.1.2"), spine("spine1", "10.0.1.9")]
@@ -219,6 +220,21 @@ def test_a_newer_schema_is_refused_with_both_versions_and_the_remedy_and_left_al
         opened(newer)
     assert dump(newer) == before
     assert not newer.with_name("sentinel.db.v99").exists()
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "'abc'"])
+def test_a_version_that_no_program_wrote_is_refused(path: Path, version: str) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE meta SET schema_version = {version}")
+    with pytest.raises(StoreError, match="none that any program wrote"):
+        Store(sqlite_url(path)).open()
+
+
+def test_an_ending_of_a_newer_program_holds_nothing_back_and_keeps_no_daemon_down() -> None:
+    world = World(INVENTORY)
+    ended = a_capture(state="ended", ended_at=world.now.wall, ending="from_the_future")
+    world.engine.restore([ended], world.now)
+    assert not world.engine.live()
 
 
 def test_a_store_of_this_version_is_not_copied(path: Path) -> None:

@@ -142,6 +142,18 @@ def test_a_real_full_device_is_survived() -> None:
     assert log.counters.lines_lost == 2
 
 
+def test_a_log_that_fails_shows_it_until_it_works(path: Path) -> None:
+    log = EventLog(path)
+    path.mkdir()
+    log.append({"n": 1})
+    assert log.failing
+    path.rmdir()
+    log.append({"n": 2})
+    shown = log.failing
+    log.stop()
+    assert not shown
+
+
 def test_a_line_too_large_is_left_out_and_counted(path: Path) -> None:
     log = EventLog(path)
     assert not log.append({"x": "y" * MAX_EVENT_BYTES})

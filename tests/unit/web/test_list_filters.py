@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``filter`` on each list: every key finds its rows, and what it leaves out is left out."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from flask.testing import FlaskClient
 
 from sentinel.limits import MAX_FILTER_CHARS
 from sentinel.model import Indicator
-from sentinel.web.api import agents, captures, detections, feeds, switches
+from sentinel.web.api import agents, captures, detections, feeds, routes, switches
 from sentinel.web.counters import WebCounters
 from sentinel.web.guards import Guard
 from sentinel.web.longpoll import LongPolls
@@ -131,3 +132,20 @@ def test_own_keys_and_the_filter_hold_together(client: FlaskClient) -> None:
     assert total(state="closed", filter="evidence:contacted") == 1
     assert total(state="open", filter="evidence:contacted") == 0
     assert total(local_ip="10.9.0.5") == 1
+
+
+def test_a_dear_filter_ends_and_too_many_at_once_are_refused(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dear = {"filter": "feed:nothing*"}
+    with monkeypatch.context() as short:
+        short.setattr(routes, "MAX_FILTER_S", -1.0)
+        answer = client.get("/api/v1/detections", query_string=dear)
+        assert (answer.status_code, answer.json and answer.json["error"]) == (503, "too_costly")
+    with monkeypatch.context() as full:
+        full.setattr(routes, "_filtering", threading.BoundedSemaphore(1))
+        assert routes._filtering.acquire(blocking=False)
+        answer = client.get("/api/v1/captures", query_string=dear)
+        assert (answer.status_code, answer.json and answer.json["error"]) == (503, "busy")
+        assert client.get("/api/v1/captures").status_code == 200
+    assert client.get("/api/v1/detections", query_string=dear).status_code == 200

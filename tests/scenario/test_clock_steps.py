@@ -13,6 +13,7 @@ from tests.support.wallclock import WallClock
 
 LEAF1 = "127.0.1.1"
 HOUR_S = 3600
+YEAR_S = 365 * 24 * HOUR_S
 LEASE_S, QUIET_S = 3, 4
 
 
@@ -24,7 +25,9 @@ def leaf1(tmp_path: Path) -> Iterator[Shim]:
     shim.close()
 
 
-@pytest.mark.parametrize("by_s", [-HOUR_S, HOUR_S, -365 * 24 * HOUR_S], ids=["hour back", "hour on", "year back"])
+@pytest.mark.parametrize(
+    "by_s", [-HOUR_S, HOUR_S, -YEAR_S, YEAR_S], ids=["hour back", "hour on", "year back", "year on"]
+)
 def test_a_wall_clock_that_is_set_ends_no_lease_and_keeps_no_capture(by_s: int, leaf1: Shim, tmp_path: Path) -> None:
     wall = WallClock(tmp_path)
     sentinel = Sentinel(tmp_path, [leaf1], quiet=f'"{QUIET_S}s"', switch_lease=f'"{LEASE_S}s"')

@@ -53,7 +53,6 @@ def test_a_wall_clock_that_is_set_ends_no_lease_and_keeps_no_capture(by_s: int, 
         [ended] = until(lambda: sentinel.captures("ended"))
         assert (ended["id"], ended["ending"]) == (capture["id"], "quiet")
         assert sentinel.metric('sentinel_problems{code="overdue"') == 0
-        assert sentinel.process.stop() == 0
     finally:
         sentinel.process.kill()
         agent.close()

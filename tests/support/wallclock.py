@@ -12,7 +12,11 @@ LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib*/faketime/libfa
 
 
 class WallClock:
-    """``environment`` is for the process; ``set_by`` sets its clock. Skips the test without libfaketime."""
+    """``environment`` is for the process; ``set_by`` sets its clock. Skips the test without libfaketime.
+
+    Under this library ``time.sleep`` of a few milliseconds can fail with EINVAL, which no true clock causes: so such a
+    process may log rounds that failed.
+    """
 
     def __init__(self, directory: Path) -> None:
         found = [path for pattern in LIBRARIES for path in glob.glob(pattern)]
